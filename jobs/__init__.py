@@ -1,0 +1,1 @@
+"""Thin RQ jobs: open a step, call `metering`, done. No rule lives here."""

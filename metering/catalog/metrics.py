@@ -1,0 +1,73 @@
+"""Metrics: how a tenant wants its numbers read. Made at first sight, edited here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from metering.catalog.models import Metric
+from metering.errors import InvalidInputError, NotFoundError
+
+AGGREGATIONS = ("sum", "count", "max", "last", "unique")
+LATE_POLICIES = ("period", "age")
+# Nothing occurred before: the wire refuses a `ts` before the year 2000.
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def get(session: Session, tenant_id: str, metric: str) -> Metric:
+    """The metric, or NotFoundError."""
+    found = session.scalar(
+        select(Metric).where(Metric.tenant_id == tenant_id, Metric.metric == metric)
+    )
+    if found is None:
+        raise NotFoundError(
+            f"there is no metric {metric!r}; it is made when its first event is counted"
+        )
+    return found
+
+
+def listed(session: Session, tenant_id: str) -> Sequence[Metric]:
+    """The tenant's metrics by name."""
+    return session.scalars(
+        select(Metric).where(Metric.tenant_id == tenant_id).order_by(Metric.metric)
+    ).all()
+
+
+def edit(
+    session: Session, tenant_id: str, metric: str, changes: Mapping[str, Any], *, now: datetime
+) -> Metric:
+    """Change the named attributes of a metric, making the metric if it is new.
+
+    Reading by `unique` switches the unique counts on; the ledger is then searched for what was
+    folded before (see `counters.unique.fill`).
+    Raises: InvalidInputError if the unique counts are switched off while they are the reading.
+    """
+    session.execute(
+        insert(Metric)
+        .values(tenant_id=tenant_id, metric=metric, created_at=now)
+        .on_conflict_do_nothing()
+    )
+    row = session.scalars(
+        select(Metric)
+        .where(Metric.tenant_id == tenant_id, Metric.metric == metric)
+        .with_for_update()
+    ).one()
+    was_kept = row.unique_enabled
+    for name, value in changes.items():
+        setattr(row, name, value)
+    if row.aggregation == "unique":
+        if changes.get("unique_enabled") is False:
+            raise InvalidInputError(
+                "unique counts cannot be switched off while aggregation is 'unique'",
+                pointer="/unique",
+            )
+        row.unique_enabled = True
+    if row.unique_enabled and not was_kept:
+        row.unique_filled_to = BEGINNING
+    if not row.unique_enabled:
+        row.unique_filled_to = None
+    session.flush()
+    return row

@@ -1,0 +1,70 @@
+"""The five readings of a counter, and the SQL by which they are put together again.
+
+All of them can be combined from parts but unique, whose parts are sets: it is counted from
+`unique_members` for a period and from the ledger for any other span.
+"""
+
+from decimal import Decimal
+from typing import Protocol
+
+
+class Aggregated(Protocol):
+    """Anything that carries the kept aggregates: a counter, a segment, a sum of segments."""
+
+    event_count: int
+    sum_value: Decimal
+    max_value: Decimal
+    last_value: Decimal
+
+
+def reading(aggregation: str, aggregates: Aggregated, unique_count: int | None = None) -> Decimal:
+    """The number that `aggregation` reads from the aggregates.
+
+    Raises: ValueError for `unique` without a count, and for an unknown aggregation.
+    """
+    match aggregation:
+        case "sum":
+            return aggregates.sum_value
+        case "count":
+            return Decimal(aggregates.event_count)
+        case "max":
+            return aggregates.max_value
+        case "last":
+            return aggregates.last_value
+        case "unique" if unique_count is not None:
+            return Decimal(unique_count)
+    raise ValueError(f"no reading of {aggregation!r} from these aggregates")
+
+
+# Aggregates of events `e`, and of rows `s` that are aggregates themselves.
+OF_EVENTS = """
+    count(*) AS event_count, sum(e.quantity) AS sum_value, max(e.quantity) AS max_value,
+    (array_agg(e.quantity ORDER BY e.occurred_at DESC, e.idempotency_key DESC))[1] AS last_value,
+    max(e.occurred_at) AS last_occurred_at,
+    (array_agg(e.idempotency_key ORDER BY e.occurred_at DESC, e.idempotency_key DESC))[1]
+        AS last_key
+"""
+OF_PARTS = """
+    sum(s.event_count)::bigint AS event_count, sum(s.sum_value) AS sum_value,
+    max(s.max_value) AS max_value,
+    (array_agg(s.last_value ORDER BY s.last_occurred_at DESC, s.last_key DESC))[1] AS last_value,
+    max(s.last_occurred_at) AS last_occurred_at,
+    (array_agg(s.last_key ORDER BY s.last_occurred_at DESC, s.last_key DESC))[1] AS last_key
+"""
+
+# True of an event `e` that a counter holds: neither waiting, nor set aside, nor a dead letter.
+IS_FOLDED = """
+    NOT EXISTS (SELECT 1 FROM unfolded u WHERE u.tenant_id = %(tenant_id)s
+        AND u.recorded_at = e.recorded_at AND u.idempotency_key = e.idempotency_key)
+    AND NOT EXISTS (SELECT 1 FROM set_aside a WHERE a.tenant_id = %(tenant_id)s
+        AND a.customer_ref = e.customer_ref AND a.metric = e.metric
+        AND a.idempotency_key = e.idempotency_key)
+    AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.tenant_id = %(tenant_id)s
+        AND d.idempotency_key = e.idempotency_key)
+"""
+
+# The calendar month of an instant, as in `catalog.period.calendar_month`.
+MONTH_OF = "date_trunc('month', {instant} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
+MONTH_AFTER = (
+    "(date_trunc('month', {instant} AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'"
+)

@@ -1,0 +1,248 @@
+"""Fold the ledger's new events into counters, each exactly once.
+
+One statement takes the oldest unfolded rows of a tenant and writes everything that follows
+from them; whatever crashes, either all of it happened or none. The tenant's lock, taken first,
+keeps replay, closing and other folds out.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from metering.database import blames_the_data, sqlstate
+from metering.tenancy import locks
+
+# Rows a transaction takes: large enough to share its fixed cost, small enough to end well
+# within the second that a tenant may stay locked.
+TURN = 10_000
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What one fold did, in events. `taken` = counted + set aside + dead letters."""
+
+    taken: int = 0
+    set_aside: int = 0
+    dead_letters: int = 0
+    reaggregations: int = 0
+
+
+# `taken` deletes by ctid from an ARRAY(): the LIMIT is evaluated once, which IN (SELECT … LIMIT)
+# does not promise. `judged` decides lateness from the period and the event alone, so that the
+# order of folding cannot matter. Parts are put together by UNION ALL and grouping, never by joins:
+# the planner takes each part for a row and would join ten thousand of them in nested loops.
+_FOLD = """
+WITH taken AS (
+    DELETE FROM unfolded
+    WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
+        SELECT ctid FROM unfolded WHERE tenant_id = %(tenant_id)s
+        ORDER BY recorded_at, idempotency_key LIMIT %(limit)s))
+    RETURNING idempotency_key
+), dated AS (
+    SELECT e.*,
+           date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') AS month,
+           date_trunc('hour', e.occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour
+    FROM taken
+    JOIN events e ON e.tenant_id = %(tenant_id)s AND e.idempotency_key = taken.idempotency_key
+), judged AS MATERIALIZED (
+    SELECT d.idempotency_key, d.metric, d.customer_ref, d.resource_id, d.quantity, d.occurred_at,
+           p.start_at AS period_start, p.end_at AS period_end,
+           greatest(d.hour, p.start_at) AS segment_start,
+           coalesce(m.unique_enabled, false) AS unique_enabled,
+           CASE
+               WHEN known.closed_at IS NOT NULL THEN 'period_closed'
+               WHEN d.recorded_at >= known.closes_at THEN 'after_closing'
+               WHEN m.late_policy = 'age'
+                    AND d.recorded_at - d.occurred_at > make_interval(secs => m.lateness_seconds)
+                   THEN 'older_than_window'
+           END AS late
+    FROM dated d
+    CROSS JOIN LATERAL (
+        SELECT d.month AT TIME ZONE 'UTC' AS start_at,
+               (d.month + interval '1 month') AT TIME ZONE 'UTC' AS end_at
+    ) p
+    LEFT JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = d.metric
+    LEFT JOIN periods known ON known.tenant_id = %(tenant_id)s
+        AND known.schedule = 'calendar' AND known.start_at = p.start_at
+), first_seen_metrics AS (
+    INSERT INTO metrics (tenant_id, metric, created_at)
+    SELECT DISTINCT %(tenant_id)s, metric, %(now)s::timestamptz FROM judged
+    ON CONFLICT DO NOTHING
+), first_seen_periods AS (
+    INSERT INTO periods (tenant_id, schedule, start_at, end_at)
+    SELECT DISTINCT %(tenant_id)s, 'calendar', period_start, period_end FROM judged
+    ON CONFLICT DO NOTHING
+), put_aside AS (
+    INSERT INTO set_aside (tenant_id, customer_ref, metric, idempotency_key, period_start,
+                           quantity, reason, set_aside_at)
+    SELECT %(tenant_id)s, customer_ref, metric, idempotency_key, period_start,
+           quantity, late, %(now)s
+    FROM judged WHERE late IS NOT NULL
+), members AS (
+    INSERT INTO unique_members (tenant_id, customer_ref, metric, period_start, resource_id)
+    SELECT DISTINCT %(tenant_id)s, customer_ref, metric, period_start, resource_id
+    FROM judged WHERE unique_enabled AND resource_id IS NOT NULL AND late IS NULL
+    ORDER BY 2, 3, 4, 5
+    ON CONFLICT DO NOTHING
+    RETURNING customer_ref, metric, period_start
+), hours AS MATERIALIZED (
+    SELECT customer_ref, metric, segment_start, period_start, period_end,
+           count(*) AS event_count, sum(quantity) AS sum_value, max(quantity) AS max_value,
+           (array_agg(quantity ORDER BY occurred_at DESC, idempotency_key DESC))[1] AS last_value,
+           max(occurred_at) AS last_occurred_at,
+           (array_agg(idempotency_key ORDER BY occurred_at DESC, idempotency_key DESC))[1]
+               AS last_key
+    FROM judged WHERE late IS NULL
+    GROUP BY 1, 2, 3, 4, 5
+), behind AS MATERIALIZED (
+    SELECT j.customer_ref, j.metric, j.period_start
+    FROM judged j
+    JOIN counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = j.customer_ref
+        AND c.metric = j.metric AND c.period_start = j.period_start
+    WHERE j.late IS NULL AND j.occurred_at < c.watermark
+), spans AS (
+    SELECT customer_ref, metric, period_start, max(period_end) AS period_end,
+           sum(event_count) AS event_count, sum(sum_value) AS sum_value,
+           max(max_value) AS max_value,
+           (array_agg(last_value ORDER BY segment_start DESC NULLS LAST))[1] AS last_value,
+           max(last_occurred_at) AS last_occurred_at,
+           (array_agg(last_key ORDER BY segment_start DESC NULLS LAST))[1] AS last_key,
+           sum(new_members) AS new_members, sum(behind) AS behind
+    FROM (
+        SELECT customer_ref, metric, period_start, period_end, segment_start, event_count,
+               sum_value, max_value, last_value, last_occurred_at, last_key,
+               0 AS new_members, 0 AS behind
+        FROM hours
+        UNION ALL
+        SELECT customer_ref, metric, period_start, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, 1, 0
+        FROM members
+        UNION ALL
+        SELECT customer_ref, metric, period_start, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 1
+        FROM behind
+    ) AS part
+    GROUP BY 1, 2, 3
+), written_segments AS (
+    INSERT INTO segments (tenant_id, customer_ref, metric, segment_start, event_count,
+                          sum_value, max_value, last_value, last_occurred_at, last_key)
+    SELECT %(tenant_id)s, customer_ref, metric, segment_start, event_count,
+           sum_value, max_value, last_value, last_occurred_at, last_key
+    FROM hours ORDER BY customer_ref, metric, segment_start
+    ON CONFLICT (tenant_id, customer_ref, metric, segment_start) DO UPDATE SET
+        event_count = segments.event_count + excluded.event_count,
+        sum_value = segments.sum_value + excluded.sum_value,
+        max_value = greatest(segments.max_value, excluded.max_value),
+        last_value = CASE WHEN (excluded.last_occurred_at, excluded.last_key)
+            > (segments.last_occurred_at, segments.last_key)
+            THEN excluded.last_value ELSE segments.last_value END,
+        last_key = CASE WHEN (excluded.last_occurred_at, excluded.last_key)
+            > (segments.last_occurred_at, segments.last_key)
+            THEN excluded.last_key ELSE segments.last_key END,
+        last_occurred_at = greatest(segments.last_occurred_at, excluded.last_occurred_at)
+), written_counters AS (
+    INSERT INTO counters (tenant_id, customer_ref, metric, period_start, period_end, event_count,
+                          sum_value, max_value, last_value, last_occurred_at, last_key,
+                          unique_count, watermark, reaggregations, folded_at)
+    SELECT %(tenant_id)s, customer_ref, metric, period_start, period_end, event_count,
+           sum_value, max_value, last_value, last_occurred_at, last_key,
+           new_members, last_occurred_at, behind, %(now)s
+    FROM spans ORDER BY customer_ref, metric, period_start
+    ON CONFLICT (tenant_id, customer_ref, metric, period_start) DO UPDATE SET
+        event_count = counters.event_count + excluded.event_count,
+        sum_value = counters.sum_value + excluded.sum_value,
+        max_value = greatest(counters.max_value, excluded.max_value),
+        last_value = CASE WHEN (excluded.last_occurred_at, excluded.last_key)
+            > (counters.last_occurred_at, counters.last_key)
+            THEN excluded.last_value ELSE counters.last_value END,
+        last_key = CASE WHEN (excluded.last_occurred_at, excluded.last_key)
+            > (counters.last_occurred_at, counters.last_key)
+            THEN excluded.last_key ELSE counters.last_key END,
+        last_occurred_at = greatest(counters.last_occurred_at, excluded.last_occurred_at),
+        unique_count = counters.unique_count + excluded.unique_count,
+        watermark = greatest(counters.watermark, excluded.watermark),
+        reaggregations = counters.reaggregations + excluded.reaggregations,
+        folded_at = excluded.folded_at
+)
+SELECT (SELECT count(*) FROM taken),
+       (SELECT count(*) FROM judged WHERE late IS NOT NULL),
+       (SELECT count(*) FROM behind)
+"""
+
+# The oldest row, the same one that a fold of one row would take.
+_BURY = """
+WITH taken AS (
+    DELETE FROM unfolded
+    WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
+        SELECT ctid FROM unfolded WHERE tenant_id = %(tenant_id)s
+        ORDER BY recorded_at, idempotency_key LIMIT 1))
+    RETURNING idempotency_key
+)
+INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at)
+SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
+"""
+
+# Both are safe here alone: a lost fold leaves its rows unfolded, to be folded again; and the
+# ledger must be reached by key, whatever the planner believes of ten thousand unknown rows.
+_SETTINGS = """
+SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true),
+       set_config('jit', 'off', true)
+"""
+
+
+def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) -> Folded | None:
+    """Fold up to `limit` of a tenant's oldest unfolded events.
+
+    Returns: what was done (`taken` 0: nothing was left), or None if another writer holds the
+             tenant's lock.
+    A fold that the database refuses twice is halved, down to the row that is to blame, which
+    becomes a dead letter; the caller simply folds on.
+    """
+    started = time.perf_counter()
+    if not locks.try_lock(session, tenant_id):
+        return None
+    session.connection().exec_driver_sql(_SETTINGS)
+    folded = _fold_or_bury(session, tenant_id, limit, now)
+    if folded.taken:
+        locks.add_totals(
+            session,
+            tenant_id,
+            folded=folded.taken - folded.set_aside - folded.dead_letters,
+            set_aside=folded.set_aside,
+            dead_letters=folded.dead_letters,
+            reaggregations=folded.reaggregations,
+            seconds=time.perf_counter() - started,
+        )
+    return folded
+
+
+def _fold_or_bury(session: Session, tenant_id: str, limit: int, now: datetime) -> Folded:
+    refusals = 0
+    while True:
+        try:
+            with session.begin_nested():
+                return _fold_rows(session, tenant_id, limit, now)
+        except DBAPIError as error:
+            if not blames_the_data(error):
+                raise
+            refusals += 1
+            if refusals < 2:
+                continue
+            if limit == 1:
+                return _bury_oldest(session, tenant_id, error, now)
+            limit //= 2
+
+
+def _fold_rows(session: Session, tenant_id: str, limit: int, now: datetime) -> Folded:
+    parameters = {"tenant_id": tenant_id, "limit": limit, "now": now}
+    row = session.connection().exec_driver_sql(_FOLD, parameters).one()
+    taken, set_aside, reaggregations = row
+    return Folded(taken=taken, set_aside=set_aside, reaggregations=reaggregations)
+
+
+def _bury_oldest(session: Session, tenant_id: str, error: DBAPIError, now: datetime) -> Folded:
+    reason = f"{sqlstate(error)}: {str(error.orig).strip().partition(chr(10))[0]}"
+    parameters = {"tenant_id": tenant_id, "error": reason, "now": now}
+    buried = session.connection().exec_driver_sql(_BURY, parameters).rowcount
+    return Folded(taken=buried, dead_letters=buried)

@@ -1,0 +1,35 @@
+"""Where an event stands between the ledger and the bill."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from metering.counters.models import DeadLetter, SetAside
+from metering.ledger.models import Event, Unfolded
+
+
+def of_events(session: Session, tenant_id: str, events: Sequence[Event]) -> dict[str, str]:
+    """`unfolded`, `set_aside`, `dead_letter` or else `counted`, by idempotency key."""
+    if not events:
+        return {}
+    keys = [event.idempotency_key for event in events]
+    waiting = select(Unfolded.idempotency_key).where(
+        Unfolded.tenant_id == tenant_id,
+        tuple_(Unfolded.recorded_at, Unfolded.idempotency_key).in_(
+            [(event.recorded_at, event.idempotency_key) for event in events]
+        ),
+    )
+    aside = select(SetAside.idempotency_key).where(
+        SetAside.tenant_id == tenant_id,
+        tuple_(SetAside.customer_ref, SetAside.metric, SetAside.idempotency_key).in_(
+            [(event.customer_ref, event.metric, event.idempotency_key) for event in events]
+        ),
+    )
+    dead = select(DeadLetter.idempotency_key).where(
+        DeadLetter.tenant_id == tenant_id, DeadLetter.idempotency_key.in_(keys)
+    )
+    standing = dict.fromkeys(keys, "counted")
+    for status, statement in (("unfolded", waiting), ("set_aside", aside), ("dead_letter", dead)):
+        standing |= dict.fromkeys(session.scalars(statement), status)
+    return standing

@@ -1,0 +1,175 @@
+"""What was used: the one place where a shown number comes from, with its `as_of`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from metering.catalog.models import Metric
+from metering.catalog.period import Span
+from metering.counters.aggregation import reading
+from metering.counters.models import Counter, SetAside
+
+# How far the backlog is searched for one customer's share of it.
+BACKLOG_SEARCHED = 1_000
+
+
+@dataclass(frozen=True)
+class MetricUsage:
+    """One metric of one customer in one billing period.
+
+    value: by the metric's own aggregation.  watermark: None while nothing is counted yet.
+    unfolded: events received and not yet counted, of whatever period.
+    unique_complete: False while a freshly switched-on unique count is still being completed.
+    """
+
+    metric: str
+    value: Decimal
+    aggregation: str
+    display_name: str | None
+    unit: str | None
+    lateness_seconds: int
+    span: Span
+    watermark: datetime | None
+    event_count: int
+    set_aside: int
+    unfolded: int
+    unique_complete: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A customer's usage at an instant.
+
+    as_of: everything received before it is in the numbers.
+    unfolded_is_lower_bound: the backlog was too long to be searched to its end.
+    """
+
+    metrics: Sequence[MetricUsage]
+    as_of: datetime
+    folded_at: datetime | None
+    unfolded_is_lower_bound: bool
+
+
+def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:
+    """The instant up to which the tenant's numbers are complete."""
+    oldest = session.connection().exec_driver_sql(
+        "SELECT min(recorded_at) FROM unfolded WHERE tenant_id = %(tenant_id)s",
+        {"tenant_id": tenant_id},
+    )
+    return oldest.scalar() or now
+
+
+def of_customer(
+    session: Session, tenant_id: str, customer_ref: str, span: Span, *, now: datetime
+) -> Usage:
+    """What the customer has used in the billing period that is exactly `span`."""
+    complete_to = as_of(session, tenant_id, now=now)
+    counters = session.execute(
+        select(Counter, Metric)
+        .join(
+            Metric,
+            (Metric.tenant_id == Counter.tenant_id) & (Metric.metric == Counter.metric),
+        )
+        .where(
+            Counter.tenant_id == tenant_id,
+            Counter.customer_ref == customer_ref,
+            Counter.period_start == span.start_at,
+        )
+        .order_by(Counter.metric)
+    ).all()
+    waiting, searched_all = _unfolded(session, tenant_id, customer_ref, complete_to < now)
+    aside = _set_aside(session, tenant_id, customer_ref, span)
+    return Usage(
+        metrics=[
+            MetricUsage(
+                metric=counter.metric,
+                value=reading(metric.aggregation, counter, counter.unique_count),
+                aggregation=metric.aggregation,
+                display_name=metric.display_name,
+                unit=metric.unit,
+                lateness_seconds=metric.lateness_seconds,
+                span=Span(counter.period_start, counter.period_end),
+                watermark=counter.watermark,
+                event_count=counter.event_count,
+                set_aside=aside.get(counter.metric, 0),
+                unfolded=waiting.get(counter.metric, 0),
+                unique_complete=metric.unique_filled_to is None,
+            )
+            for counter, metric in counters
+        ],
+        as_of=complete_to,
+        folded_at=max((counter.folded_at for counter, _ in counters), default=None),
+        unfolded_is_lower_bound=not searched_all,
+    )
+
+
+def latest_period(session: Session, tenant_id: str, customer_ref: str) -> Span | None:
+    """The last billing period in which the customer used anything."""
+    row = session.execute(
+        select(Counter.period_start, Counter.period_end)
+        .where(Counter.tenant_id == tenant_id, Counter.customer_ref == customer_ref)
+        .order_by(Counter.period_start.desc())
+        .limit(1)
+    ).first()
+    return Span(row.period_start, row.period_end) if row else None
+
+
+def watermark(
+    session: Session, tenant_id: str, customer_ref: str, metric: str | None = None
+) -> datetime | None:
+    """The time of the customer's latest counted event."""
+    statement = select(func.max(Counter.watermark)).where(
+        Counter.tenant_id == tenant_id, Counter.customer_ref == customer_ref
+    )
+    if metric is not None:
+        statement = statement.where(Counter.metric == metric)
+    return session.scalar(statement)
+
+
+# LATERAL with OFFSET 0 keeps the planner from scanning the ledger for a handful of rows.
+_UNFOLDED = """
+WITH waiting AS MATERIALIZED (
+    SELECT recorded_at, idempotency_key FROM unfolded WHERE tenant_id = %(tenant_id)s
+    ORDER BY recorded_at LIMIT %(most)s
+)
+SELECT e.metric, count(*) FILTER (WHERE e.customer_ref = %(customer_ref)s), count(*)
+FROM waiting
+CROSS JOIN LATERAL (
+    SELECT metric, customer_ref FROM events
+    WHERE tenant_id = %(tenant_id)s AND idempotency_key = waiting.idempotency_key OFFSET 0
+) AS e
+GROUP BY 1
+"""
+
+
+def _unfolded(
+    session: Session, tenant_id: str, customer_ref: str, any_waiting: bool
+) -> tuple[dict[str, int], bool]:
+    """The customer's unfolded events by metric, and whether the whole backlog was searched."""
+    if not any_waiting:
+        return {}, True
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "most": BACKLOG_SEARCHED,
+    }
+    rows = session.connection().exec_driver_sql(_UNFOLDED, parameters).all()
+    searched = sum(row[2] for row in rows)
+    return {metric: mine for metric, mine, _ in rows if mine}, searched < BACKLOG_SEARCHED
+
+
+def _set_aside(session: Session, tenant_id: str, customer_ref: str, span: Span) -> dict[str, int]:
+    rows = session.execute(
+        select(SetAside.metric, func.count())
+        .where(
+            SetAside.tenant_id == tenant_id,
+            SetAside.customer_ref == customer_ref,
+            SetAside.period_start == span.start_at,
+        )
+        .group_by(SetAside.metric)
+    )
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,129 @@
+"""The database seam: one declarative base, one engine recipe, one unit of work.
+
+`unit_of_work` holds the only `commit()` of the product: one per request, one per step of a job.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    DateTime,
+    MetaData,
+    Numeric,
+    Text,
+    TypeDecorator,
+    cast,
+    create_engine,
+)
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+
+AfterCommit = Callable[[], object]
+
+# "C" collation: keys compare as bytes, so that the order is the same everywhere and an index
+# on time-prefixed keys grows at its right edge.
+Key = Annotated[str, mapped_column(Text(collation="C"))]
+Instant = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Quantity = Annotated[Decimal, mapped_column(Numeric)]
+
+
+class JsonText(TypeDecorator[str]):
+    """A JSON document as the text it is: no parser between the sender's digits and the reader."""
+
+    impl = JSON
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        return cast(column, Text)
+
+    def process_result_value(self, value: Any, dialect: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        return None
+
+
+# No transaction may outlive this: long ones keep dead rows of the hot tables alive.
+STATEMENT_TIMEOUT_MS = 30_000
+
+
+class Base(DeclarativeBase):
+    """Every table's base; its metadata is what the migrations are compared with."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def engine_options(*, pool_size: int, application_name: str) -> dict[str, Any]:
+    """Keyword arguments for `create_engine`, the same for web, worker and clock."""
+    return {
+        "pool_size": pool_size,
+        "max_overflow": 2,
+        # A restarted Postgres costs the pool a ping, not a request an error.
+        "pool_pre_ping": True,
+        "connect_args": {
+            "application_name": application_name,
+            "connect_timeout": 5,
+            "options": (
+                f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+                f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS}"
+                " -c lock_timeout=10000"
+            ),
+        },
+    }
+
+
+def make_engine(url: str, *, pool_size: int = 5, application_name: str = "stripemeter") -> Engine:
+    """Build an engine outside Flask (jobs, migrations, tools)."""
+    return create_engine(
+        url, **engine_options(pool_size=pool_size, application_name=application_name)
+    )
+
+
+@contextmanager
+def unit_of_work(session: Session) -> Iterator[Session]:
+    """Commit what the block did, then run what it asked to run after the commit.
+
+    An error rolls back and discards the callbacks: a transaction that never was wakes nobody.
+    """
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        session.info.pop("after_commit", None)
+        raise
+    for callback in session.info.pop("after_commit", []):
+        callback()
+
+
+def after_commit(session: Session, callback: AfterCommit) -> None:
+    """Run `callback` once the surrounding unit of work has committed."""
+    session.info.setdefault("after_commit", []).append(callback)
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """The five-character SQLSTATE of a database error, or "" where the driver gave none."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def blames_the_data(error: DBAPIError) -> bool:
+    """True if the rows themselves were refused, so that the same rows would fail again.
+
+    Classes 22 (data), 23 (integrity) and P0 (raised by a trigger); everything else — lost
+    connections, deadlocks, time-outs, a full disk — says nothing about a row.
+    """
+    return sqlstate(error)[:2] in {"22", "23", "P0"}

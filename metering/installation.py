@@ -1,0 +1,139 @@
+"""Everything that looks across tenants, in one place.
+
+A test walks the statements of the product and allows one without a tenant only here:
+
+- a credential is found by its public part, before anyone knows whose it is;
+- the sweep and the fold jobs ask which tenants have work;
+- `/metrics` sums up, never by tenant;
+- the operator's command line lists tenants;
+- what has outlived its use is deleted.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.orm import Session
+
+from metering.catalog.models import Metric
+from metering.ledger.models import KeyedRequest
+from metering.tenancy.keys import digest
+from metering.tenancy.models import ApiKey, ConsoleLink, ConsoleSession, Tenant
+
+SHARDS = 8
+KEYED_REQUESTS_KEPT = timedelta(days=30)
+
+
+def shard_of(tenant_id: str) -> int:
+    """The fold shard that serves a tenant; the same in every process and for ever."""
+    return zlib.crc32(tenant_id.encode()) % SHARDS
+
+
+def keys_by_id(session: Session, key_id: str) -> Sequence[ApiKey]:
+    """The API keys with this public part."""
+    return session.scalars(select(ApiKey).where(ApiKey.key_id == key_id)).all()
+
+
+def console_link(session: Session, token: str) -> ConsoleLink | None:
+    """The link with this secret, whatever has become of it."""
+    return session.scalar(select(ConsoleLink).where(ConsoleLink.token_sha256 == digest(token)))
+
+
+def console_session(session: Session, token: str, *, now: datetime) -> ConsoleSession | None:
+    """The living session with this secret."""
+    return session.scalar(
+        select(ConsoleSession).where(
+            ConsoleSession.token_sha256 == digest(token), ConsoleSession.expires_at > now
+        )
+    )
+
+
+def tenants(session: Session) -> Sequence[Tenant]:
+    """All tenants by id."""
+    return session.scalars(select(Tenant).order_by(Tenant.tenant_id)).all()
+
+
+# A loose index scan: one descent of the primary key per tenant, however long the queue is.
+_WITH_WORK = """
+WITH RECURSIVE busy AS (
+    (SELECT tenant_id FROM unfolded ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT u.tenant_id FROM unfolded u WHERE u.tenant_id > busy.tenant_id
+            ORDER BY u.tenant_id LIMIT 1)
+    FROM busy WHERE busy.tenant_id IS NOT NULL
+)
+SELECT tenant_id FROM busy WHERE tenant_id IS NOT NULL
+"""
+
+
+def tenants_with_work(session: Session, shard: int | None = None) -> list[str]:
+    """The tenants (of one shard) that have unfolded events."""
+    busy = session.execute(text(_WITH_WORK)).scalars()
+    return [tenant for tenant in busy if shard is None or shard_of(tenant) == shard]
+
+
+def metrics_to_fill(session: Session) -> list[tuple[str, str]]:
+    """(tenant, metric) pairs whose unique counts are still being completed from the ledger."""
+    statement = select(Metric.tenant_id, Metric.metric).where(Metric.unique_filled_to.is_not(None))
+    return [(tenant_id, metric) for tenant_id, metric in session.execute(statement)]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The installation's running totals and its backlog, in events and seconds."""
+
+    folded: int
+    folds: int
+    fold_seconds: Decimal
+    set_aside: int
+    dead_letters: int
+    reaggregations: int
+    unfolded: int
+    unfolded_is_lower_bound: bool
+    oldest_unfolded_at: datetime | None
+
+
+_TOTALS = """
+SELECT coalesce(sum(folded), 0)::bigint, coalesce(sum(folds), 0)::bigint,
+       coalesce(sum(fold_seconds), 0), coalesce(sum(set_aside), 0)::bigint,
+       coalesce(sum(dead_letters), 0)::bigint, coalesce(sum(reaggregations), 0)::bigint
+FROM tenant_locks
+"""
+COUNTED_TO = 1_000_000
+_BACKLOG = "SELECT count(*) FROM (SELECT 1 FROM unfolded LIMIT :most) AS few"
+_OLDEST = "SELECT min(recorded_at) FROM unfolded WHERE tenant_id = :tenant_id"
+
+
+def totals(session: Session) -> Totals:
+    """Sum up over all tenants, for `/metrics`; the backlog is counted to a million."""
+    sums = session.execute(text(_TOTALS)).one()
+    backlog = session.execute(text(_BACKLOG), {"most": COUNTED_TO}).scalar_one()
+    oldest = [
+        session.execute(text(_OLDEST), {"tenant_id": tenant_id}).scalar()
+        for tenant_id in tenants_with_work(session)
+    ]
+    return Totals(
+        folded=sums[0],
+        folds=sums[1],
+        fold_seconds=sums[2],
+        set_aside=sums[3],
+        dead_letters=sums[4],
+        reaggregations=sums[5],
+        unfolded=backlog,
+        unfolded_is_lower_bound=backlog == COUNTED_TO,
+        oldest_unfolded_at=min((at for at in oldest if at is not None), default=None),
+    )
+
+
+def prune(session: Session, *, now: datetime) -> None:
+    """Delete what has outlived its use: old request names, spent links, ended sessions.
+
+    A request name may go after 30 days: its events keep their own keys for ever.
+    """
+    old = now - KEYED_REQUESTS_KEPT
+    session.execute(delete(KeyedRequest).where(KeyedRequest.recorded_at < old))
+    session.execute(delete(ConsoleLink).where(ConsoleLink.expires_at < now - timedelta(days=1)))
+    session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now))

@@ -1,0 +1,194 @@
+"""Append usage events to the ledger, each exactly once.
+
+The good case is one statement. What was already there is told apart in a second one, for the
+keys concerned only; a row that the database refuses is found by halving, under savepoints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from metering.database import blames_the_data
+
+
+class Entry(
+    msgspec.Struct,
+    rename={
+        "idempotency_key": "k",
+        "metric": "m",
+        "customer_ref": "c",
+        "resource_id": "r",
+        "quantity": "q",
+        "occurred_at": "t",
+        "meta": "x",
+        "source": "s",
+    },
+):
+    """A validated event on its way into the ledger; the short names are the statement's.
+
+    quantity: a plain decimal number, its digits as the sender wrote them, >= 0.
+    occurred_at: ISO 8601 with offset, at most microseconds.  meta: a JSON object's own text.
+    """
+
+    idempotency_key: str
+    metric: str
+    customer_ref: str
+    quantity: msgspec.Raw
+    occurred_at: str
+    resource_id: str | None = None
+    meta: msgspec.Raw | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of each entry, in the order given.
+
+    statuses: "accepted", "duplicate", "conflict" (the key holds other content) or "refused".
+    refusals: the database's reason by position, for the refused ones.
+    """
+
+    statuses: list[str]
+    refusals: dict[int, str]
+
+    @property
+    def added(self) -> int:
+        return self.statuses.count("accepted")
+
+
+# Rows go in by key order: two batches holding the same keys in opposite order would otherwise
+# wait for each other. `queued` makes the event and its place in the queue one fact.
+_APPEND = """
+WITH added AS (
+    INSERT INTO events (tenant_id, idempotency_key, metric, customer_ref, resource_id,
+                        quantity, occurred_at, recorded_at, meta, source)
+    SELECT %(tenant_id)s, k, m, c, r, q, t, %(now)s, x, s
+    FROM json_to_recordset(%(entries)s::json)
+        AS entry(k text, m text, c text, r text, q numeric, t timestamptz, x json, s text)
+    ORDER BY k COLLATE "C"
+    ON CONFLICT (tenant_id, idempotency_key) DO NOTHING
+    RETURNING idempotency_key
+), queued AS (
+    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key)
+    SELECT %(tenant_id)s, %(now)s, idempotency_key FROM added
+)
+SELECT count(*), CASE WHEN count(*) < %(expected)s THEN array_agg(idempotency_key) END FROM added
+"""
+
+# meta and source are no part of an event's identity: a retry may carry a new trace id.
+_COMPARE = """
+SELECT entry.i
+FROM json_to_recordset(%(entries)s::json)
+    AS entry(i int, k text, m text, c text, r text, q numeric, t timestamptz)
+JOIN events e ON e.tenant_id = %(tenant_id)s AND e.idempotency_key = entry.k
+WHERE e.metric = entry.m AND e.customer_ref = entry.c AND e.quantity = entry.q
+  AND e.occurred_at = entry.t AND e.resource_id IS NOT DISTINCT FROM entry.r
+"""
+
+
+class _Identity(msgspec.Struct):
+    i: int
+    k: str
+    m: str
+    c: str
+    r: str | None
+    q: msgspec.Raw
+    t: str
+
+
+def append(
+    session: Session,
+    tenant_id: str,
+    entries: Sequence[Entry],
+    *,
+    now: datetime,
+    careful: bool = False,
+) -> Outcome:
+    """Append a batch; on return each entry is in the ledger, or its status says why not.
+
+    A key that stands twice in the batch is the first one's; the second is compared with it.
+
+    careful: work under savepoints and single out what the database refuses. Without it such a
+             refusal raises DBAPIError (see `database.blames_the_data`): the good case, which is
+             every case that validation foresaw, does not pay for savepoints.
+    """
+    first: dict[str, int] = {}
+    for i, entry in enumerate(entries):
+        first.setdefault(entry.idempotency_key, i)
+    refusals: dict[int, str] = {}
+    if careful:
+        added = _insert_carefully(session, tenant_id, entries, [*first.values()], now, refusals)
+    else:
+        added = _insert(session, tenant_id, [entries[i] for i in first.values()], now)
+    if len(added) == len(entries):
+        return Outcome(["accepted"] * len(entries), refusals)
+    accepted = {first[key] for key in added}
+    known = [i for i in range(len(entries)) if i not in accepted and i not in refusals]
+    same = _same_as_stored(session, tenant_id, entries, known)
+
+    def status(i: int) -> str:
+        if i in accepted:
+            return "accepted"
+        if i in refusals:
+            return "refused"
+        return "duplicate" if i in same else "conflict"
+
+    return Outcome([status(i) for i in range(len(entries))], refusals)
+
+
+def _insert(
+    session: Session, tenant_id: str, entries: Sequence[Entry], now: datetime
+) -> Sequence[str]:
+    """Insert entries of distinct keys; return the keys that were new."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "now": now,
+        "entries": msgspec.json.encode(entries).decode(),
+        "expected": len(entries),
+    }
+    count, added = session.connection().exec_driver_sql(_APPEND, parameters).one()
+    if count == len(entries):
+        return [entry.idempotency_key for entry in entries]
+    return added or []
+
+
+def _insert_carefully(
+    session: Session,
+    tenant_id: str,
+    entries: Sequence[Entry],
+    chosen: list[int],
+    now: datetime,
+    refusals: dict[int, str],
+) -> Sequence[str]:
+    """Like `_insert`, halving around what the database refuses and writing down its reason."""
+    try:
+        with session.begin_nested():
+            return _insert(session, tenant_id, [entries[i] for i in chosen], now)
+    except DBAPIError as error:
+        if not blames_the_data(error):
+            raise
+        if len(chosen) == 1:
+            refusals[chosen[0]] = str(error.orig).partition("\n")[0]
+            return []
+    half = len(chosen) // 2
+    return [
+        *_insert_carefully(session, tenant_id, entries, chosen[:half], now, refusals),
+        *_insert_carefully(session, tenant_id, entries, chosen[half:], now, refusals),
+    ]
+
+
+def _same_as_stored(
+    session: Session, tenant_id: str, entries: Sequence[Entry], positions: list[int]
+) -> set[int]:
+    """The positions, among those given, whose content equals what the ledger holds."""
+    rows = [
+        _Identity(i, e.idempotency_key, e.metric, e.customer_ref, e.resource_id, e.quantity,
+                  e.occurred_at)
+        for i, e in ((i, entries[i]) for i in positions)
+    ]  # fmt: skip
+    parameters = {"tenant_id": tenant_id, "entries": msgspec.json.encode(rows).decode()}
+    return set(session.connection().exec_driver_sql(_COMPARE, parameters).scalars())

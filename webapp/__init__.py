@@ -1,0 +1,103 @@
+"""The HTTP edge. It turns requests into calls of `metering` and the core's refusals into
+problems; it has no rule about money and no SQL beyond a page's reads."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Flask, Response, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from metering.database import engine_options
+from webapp import clock as wall_clock
+from webapp import config as configuration
+from webapp import health, logs, problems, telemetry
+from webapp.catalog.views import blueprint as catalog
+from webapp.config import Config
+from webapp.console.views import blueprint as console
+from webapp.endpoint import MAX_BODY_BYTES
+from webapp.events.views import blueprint as events
+from webapp.extensions import db
+from webapp.ingest.views import blueprint as ingest
+from webapp.keys.views import blueprint as keys
+from webapp.queues import Hints
+from webapp.runtime import Runtime
+from webapp.usage.views import blueprint as usage
+from webapp.welcome.views import blueprint as welcome
+
+BLUEPRINTS = (catalog, console, events, health.blueprint, ingest, keys, usage, welcome)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# Scripts and styles are our own files only; nothing is framed, nothing is sniffed.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self';"
+        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(
+    config: Config | None = None, *, clock: Callable[[], datetime] = wall_clock.wall
+) -> Flask:
+    """Build the app. config: read from the environment where it is not given."""
+    config = config or configuration.load()
+    logs.configure(config.log_level)
+    app = Flask(__name__)
+    app.url_map.strict_slashes = False
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        SQLALCHEMY_DATABASE_URI=config.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(
+            pool_size=config.web_threads, application_name="stripemeter web"
+        ),
+    )
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    app.extensions["stripemeter"] = Runtime(config, clock, Hints(config.redis_url))
+    db.init_app(app)
+    problems.install(app)
+    _install_request_hooks(app, clock)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _install_request_hooks(app: Flask, clock: Callable[[], datetime]) -> None:
+    @app.before_request
+    def begin() -> None:
+        g.started = time.perf_counter()
+        g.now = clock()
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers["X-Request-Id"] = g.request_id
+        _observe(response)
+        return response
+
+
+def _observe(response: Response) -> None:
+    """Count and log the request, by its route and never by what it names."""
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    seconds = time.perf_counter() - g.started
+    telemetry.REQUESTS.labels(request.method, route, response.status_code).inc()
+    telemetry.DURATION.labels(route).observe(seconds)
+    level = telemetry.log.info if response.status_code < 500 else telemetry.log.warning
+    level(
+        "request",
+        extra={
+            "method": request.method,
+            "route": route,
+            "status": response.status_code,
+            "milliseconds": round(seconds * 1000, 2),
+        },
+    )

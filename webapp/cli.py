@@ -1,0 +1,206 @@
+"""The operator's command line: `stripemeter …`, or `python -m webapp …`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import click
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from dotenv import load_dotenv
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from metering import installation
+from metering.catalog.period import Span
+from metering.counters import rebuild
+from metering.database import make_engine, unit_of_work
+from metering.errors import DomainError
+from metering.tenancy import console as sessions
+from metering.tenancy import keys as api_keys
+from metering.tenancy import scopes as scope_names
+from metering.tenancy import tenants as tenant_rows
+from metering.tenancy.models import ApiKey
+from webapp import clock
+from webapp import config as configuration
+from webapp.health import MIGRATIONS
+
+OPERATOR = "operator"
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    engine = make_engine(configuration.load().database_url, application_name="stripemeter cli")
+    try:
+        with Session(engine) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def stripemeter() -> None:
+    """Operate a StripeMeter installation. Reads DATABASE_URL and REDIS_URL."""
+
+
+@stripemeter.command()
+def migrate() -> None:
+    """Bring the database's schema to this version."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["database_url"] = configuration.load().database_url
+    command.upgrade(config, "head")
+    click.echo("The database is up to date.")
+
+
+@stripemeter.group()
+def tenants() -> None:
+    """Make and list tenants."""
+
+
+@tenants.command("create")
+@click.argument("tenant_id")
+@click.option("--name", help="A name for people.")
+@click.option("--mode", type=click.Choice(tenant_rows.MODES), default="live", show_default=True)
+def create_tenant(tenant_id: str, name: str | None, mode: str) -> None:
+    """Make a tenant. A test tenant never has a live destination."""
+    with _session() as session, unit_of_work(session):
+        tenant_rows.create(session, tenant_id, mode=mode, now=clock.wall(), name=name)
+    click.echo(f"Made the {mode} tenant {tenant_id}.")
+
+
+@tenants.command("list")
+def list_tenants() -> None:
+    """List all tenants."""
+    with _session() as session:
+        for tenant in installation.tenants(session):
+            click.echo(f"{tenant.tenant_id}\t{tenant.mode}\t{tenant.name or ''}")
+
+
+@stripemeter.group()
+def keys() -> None:
+    """Make, list, rotate and revoke a tenant's API keys."""
+
+
+@keys.command("create")
+@click.option("--tenant", "tenant_id", required=True)
+@click.option("--name", required=True, help="What the key is for.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=("events:read", "events:write", "usage:read"),
+    show_default=True,
+    help="May be given several times; `all` for every scope.",
+)
+def create_key(tenant_id: str, name: str, scopes: tuple[str, ...]) -> None:
+    """Make a key. It is printed once and cannot be read again."""
+    with _session() as session, unit_of_work(session):
+        key, secret = api_keys.create(
+            session,
+            tenant_id,
+            name=name,
+            scopes=scopes,
+            granted_by=scope_names.ALL,
+            created_by=OPERATOR,
+            now=clock.wall(),
+        )
+        _print_new(key, secret)
+
+
+@keys.command("list")
+@click.option("--tenant", "tenant_id", required=True)
+def list_keys(tenant_id: str) -> None:
+    """List a tenant's keys, the ended ones too."""
+    with _session() as session:
+        for key in api_keys.listed(session, tenant_id):
+            ends = f"ends {key.expires_at:%Y-%m-%d %H:%M}Z" if key.expires_at else "live"
+            click.echo(f"{key.key_id}\t{ends}\t{key.name}\t{','.join(key.scopes)}")
+
+
+@keys.command("rotate")
+@click.argument("key_id")
+@click.option("--tenant", "tenant_id", required=True)
+@click.option("--grace-seconds", default=0, show_default=True, type=click.IntRange(0, 604_800))
+def rotate_key(key_id: str, tenant_id: str, grace_seconds: int) -> None:
+    """Replace a key by one of the same name and scopes; the old one ends after the grace."""
+    with _session() as session, unit_of_work(session):
+        key, secret = api_keys.rotate(
+            session,
+            tenant_id,
+            key_id,
+            created_by=OPERATOR,
+            granted_by=scope_names.ALL,
+            now=clock.wall(),
+            grace_seconds=grace_seconds,
+        )
+        _print_new(key, secret)
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@click.option("--tenant", "tenant_id", required=True)
+def revoke_key(key_id: str, tenant_id: str) -> None:
+    """End a key at once."""
+    with _session() as session, unit_of_work(session):
+        api_keys.revoke(session, tenant_id, key_id, now=clock.wall())
+    click.echo(f"Revoked {key_id}.")
+
+
+def _print_new(key: ApiKey, secret: str) -> None:
+    click.echo(f"Key {key.key_id} ({', '.join(key.scopes)}). Keep it; it is not shown again:")
+    click.echo(secret)
+
+
+@stripemeter.group()
+def console() -> None:
+    """Let people into the console."""
+
+
+@console.command("link")
+@click.option("--tenant", "tenant_id", required=True)
+@click.option("--role", required=True, help="operator, finance or support.")
+@click.option("--base-url", help="Where the web is reached; http://localhost:PORT by default.")
+def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
+    """Print a link that signs one browser in, once, within 15 minutes."""
+    base = base_url or f"http://localhost:{configuration.load().port}"
+    with _session() as session, unit_of_work(session):
+        token = sessions.make_link(session, tenant_id, role, now=clock.wall())
+    click.echo(f"{base.rstrip('/')}/console/enter?token={token}")
+
+
+@stripemeter.group()
+def counters() -> None:
+    """Check and mend counters."""
+
+
+@counters.command("rebuild")
+@click.option("--tenant", "tenant_id", required=True)
+@click.option("--metric", required=True)
+@click.option("--since", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day, UTC.")
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Day after, UTC.")
+def rebuild_counters(tenant_id: str, metric: str, since: datetime, until: datetime) -> None:
+    """Compute counters anew from the ledger, day by day; right ones are left alone."""
+    day, changed = since.replace(tzinfo=UTC), 0
+    with _session() as session:
+        while day < until.replace(tzinfo=UTC):
+            span = Span(day, day + timedelta(days=1))
+            with unit_of_work(session):
+                done = rebuild.rebuild(session, tenant_id, metric, span, now=clock.wall())
+            changed += done.segments + done.counters
+            day = span.end_at
+    click.echo("Every counter was right." if not changed else f"Mended {changed} rows.")
+
+
+def main() -> None:
+    """Run the command; a refusal is one sentence, not a traceback."""
+    load_dotenv(".env")
+    try:
+        stripemeter()
+    except (DomainError, configuration.ConfigError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except OperationalError as error:
+        click.echo(f"The database cannot be reached: {error.orig}", err=True)
+        sys.exit(1)

@@ -1,0 +1,149 @@
+"""The one reader of the environment (with the sandbox's launcher): a frozen object, built once.
+
+Everything that is missing or malformed is named at once, so that a deployment is mended in one
+round.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+TRUE, FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+class ConfigError(Exception):
+    """Lists every variable that is missing or malformed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("The configuration is not usable:\n  - " + "\n  - ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Config:
+    """How this process runs.
+
+    sandbox: everything on one machine, open without a key on loopback.
+    trusted_proxies: how many proxies in front of us may be believed on who the client is.
+    """
+
+    database_url: str
+    redis_url: str
+    sandbox: bool = False
+    port: int = 3000
+    bind_host: str = "0.0.0.0"  # a platform's router reaches us from elsewhere
+    web_concurrency: int = 2
+    web_threads: int = 8
+    metrics_token: str | None = None
+    trusted_proxies: int = 0
+    stripe_live_key: str | None = None
+    stripe_test_key: str | None = None
+    log_level: str = "INFO"
+    # Several processes write their counts to files that /metrics adds up.
+    metrics_shared: bool = False
+
+
+def load(environ: Mapping[str, str] | None = None) -> Config:
+    """Read the environment. Raises ConfigError naming everything that is wrong with it."""
+    return _Reader(os.environ if environ is None else environ).config()
+
+
+def share_metrics() -> None:
+    """Give this process and its forks a directory to count in, unless they have one.
+
+    Called before prometheus_client is imported, which decides then how it counts.
+    """
+    if METRICS_DIRECTORY in os.environ:
+        return
+    directory, owner = tempfile.mkdtemp(prefix="stripemeter-metrics-"), os.getpid()
+    os.environ[METRICS_DIRECTORY] = directory
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(remove)
+
+
+def database_url(url: str) -> str:
+    """A platform's `postgres://` as SQLAlchemy wants it, with the psycopg driver."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.problems: list[str] = []
+
+    def config(self) -> Config:
+        config = Config(
+            database_url=self._database_url(),
+            redis_url=self._redis_url(),
+            sandbox=self._flag("STRIPEMETER_SANDBOX"),
+            port=self._number("PORT", 3000, 1, 65535),
+            bind_host=self.environ.get("BIND_HOST", "0.0.0.0"),
+            web_concurrency=self._number("WEB_CONCURRENCY", 2, 1, 64),
+            web_threads=self._number("WEB_THREADS", 8, 1, 64),
+            metrics_token=self.environ.get("METRICS_TOKEN") or None,
+            trusted_proxies=self._number("TRUSTED_PROXIES", 0, 0, 10),
+            stripe_live_key=self._stripe_key("STRIPE_LIVE_KEY", "live"),
+            stripe_test_key=self._stripe_key("STRIPE_TEST_KEY", "test"),
+            log_level=self._level(),
+            metrics_shared=METRICS_DIRECTORY in self.environ,
+        )
+        if self.problems:
+            raise ConfigError(self.problems)
+        return config
+
+    def _database_url(self) -> str:
+        url = database_url(self.environ.get("DATABASE_URL", ""))
+        if not url:
+            self.problems.append("DATABASE_URL is missing (postgresql://user:password@host/name)")
+        elif not url.startswith("postgresql+psycopg://"):
+            self.problems.append("DATABASE_URL must begin with postgresql:// or postgres://")
+        return url
+
+    def _redis_url(self) -> str:
+        url = self.environ.get("REDIS_URL", "")
+        if not url:
+            self.problems.append("REDIS_URL is missing (redis://host:6379/0)")
+        elif not url.startswith(("redis://", "rediss://", "unix://")):
+            self.problems.append("REDIS_URL must begin with redis://, rediss:// or unix://")
+        return url
+
+    def _flag(self, name: str) -> bool:
+        value = self.environ.get(name, "").strip().lower()
+        if value not in TRUE + FALSE:
+            self.problems.append(f"{name} must be 1 or 0, not {value!r}")
+        return value in TRUE
+
+    def _number(self, name: str, default: int, least: int, most: int) -> int:
+        text = self.environ.get(name, "").strip()
+        if not text:
+            return default
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            self.problems.append(
+                f"{name} must be a whole number from {least} to {most}, not {text!r}"
+            )
+            return default
+        return int(text)
+
+    def _stripe_key(self, name: str, mode: str) -> str | None:
+        key = self.environ.get(name, "").strip()
+        if key and not key.startswith((f"sk_{mode}_", f"rk_{mode}_")):
+            # The value is a secret even where it is the wrong one: it is not repeated.
+            self.problems.append(f"{name} is not a {mode} key (sk_{mode}_… or rk_{mode}_…)")
+        return key or None
+
+    def _level(self) -> str:
+        level = self.environ.get("LOG_LEVEL", "INFO").strip().upper()
+        if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            self.problems.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
+        return level

@@ -1,0 +1,132 @@
+"""One decorator per JSON endpoint: its scope, its schemas, its place in the OpenAPI document.
+
+The wrapper checks the caller, loads what was sent and finds the tenant, so that no view can
+forget the wall; the same declaration is what `/openapi.json` is generated from.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from flask import request
+from flask.typing import ResponseReturnValue
+from marshmallow import Schema, ValidationError
+
+from webapp import auth
+from webapp.problems import ProblemError
+
+View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an endpoint promises. `scope` None: it is open to everyone, and says why in `why_open`.
+
+    query, body, answer: marshmallow schema classes.  statuses: problem statuses it may answer.
+    """
+
+    summary: str
+    scope: str | None
+    query: type[Schema] | None = None
+    body: type[Schema] | None = None
+    answer: type[Schema] | None = None
+    answer_status: int = 200
+    statuses: tuple[int, ...] = ()
+    tag: str = ""
+    why_open: str = ""
+    media_type: str = "application/json"
+    example: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def endpoint(contract: Contract) -> Callable[[View], View]:
+    """Bind a view to its contract.
+
+    The view gets `tenant_id` and, where declared, `query` and `body` as loaded dicts. A contract
+    with a body of its own parser (ingest) declares `body` for the document only and takes
+    `raw=True` by having no `tenant_id` in that schema.
+    """
+
+    def bind(view: View) -> View:
+        @wraps(view)
+        def guarded(**path: Any) -> ResponseReturnValue:
+            if contract.scope is not None:
+                check_scope(contract.scope)
+            loaded: dict[str, Any] = {}
+            if contract.query is not None:
+                loaded["query"] = _load(contract.query(), _query_arguments())
+            if contract.body is not None:
+                loaded["body"] = _load(contract.body(), read_json())
+            if contract.scope is not None:
+                named = next(
+                    (part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part), None
+                )
+                loaded["tenant_id"] = auth.tenant(named)
+            return view(**path, **loaded)
+
+        declare(guarded, contract)
+        return cast("View", guarded)
+
+    return bind
+
+
+def declare(view: Callable[..., Any], contract: Contract) -> None:
+    """Attach a contract to a view that loads its request itself."""
+    view.contract = contract  # type: ignore[attr-defined]
+
+
+def check_scope(scope: str) -> None:
+    """Raise ProblemError 403 unless the caller has the scope."""
+    if not auth.principal().may(scope):
+        raise ProblemError(403, f"This key lacks the scope {scope}.")
+
+
+def read_json() -> Any:
+    """The request's JSON body; ProblemError 415 or 400 if there is none to read."""
+    if not request.is_json:
+        raise ProblemError(415, "Send a JSON body with Content-Type: application/json.")
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise ProblemError(400, "The body is not a JSON object.")
+    return body
+
+
+def _query_arguments() -> dict[str, str]:
+    """The query as a dict; a name given twice is refused, for one of the two would be ignored."""
+    twice = [name for name, values in request.args.lists() if len(values) > 1]
+    if twice:
+        raise ProblemError(
+            422,
+            f"{twice[0]} is given twice.",
+            errors=[(f"/{twice[0]}", "is given twice")],
+        )
+    return request.args.to_dict()
+
+
+def _load(schema: Schema, data: Any) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", schema.load(data))
+    except ValidationError as error:
+        errors = list(flatten(error.messages))
+        raise ProblemError(
+            422, "; ".join(f"{p.lstrip('/')}: {m}" for p, m in errors), errors=errors
+        ) from None
+
+
+def flatten(messages: Any, pointer: str = "") -> list[tuple[str, str]]:
+    """marshmallow's nested messages as (JSON pointer, message) pairs."""
+    if isinstance(messages, dict):
+        return [
+            pair
+            for name, inner in messages.items()
+            for pair in flatten(inner, pointer if name == "_schema" else f"{pointer}/{name}")
+        ]
+    return [(pointer or "/", _sentence(str(message))) for message in messages]
+
+
+def _sentence(message: str) -> str:
+    """marshmallow's own messages in the house's form: no capital, no full stop."""
+    return message[:1].lower() + message[1:].rstrip(".")

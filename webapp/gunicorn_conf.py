@@ -1,0 +1,36 @@
+"""How gunicorn serves the app, in the sandbox as in production."""
+
+from typing import Any
+
+from webapp import config as configuration
+
+configuration.share_metrics()
+
+from prometheus_client import multiprocess  # noqa: E402  (after its directory is known)
+
+from webapp import logs  # noqa: E402
+
+_config = configuration.load()
+logs.configure(_config.log_level)
+
+bind = [f"{_config.bind_host}:{_config.port}"]
+workers = _config.web_concurrency
+worker_class = "gthread"
+threads = _config.web_threads
+# Longer than any statement may take; a worker that is stuck beyond it is replaced.
+timeout = 60
+graceful_timeout = 20
+# Clients keep connections open between batches; a platform's router reuses them for a minute.
+keepalive = 75
+# Our own log line per request says more.
+accesslog = None
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {"gunicorn.error": {"level": _config.log_level, "propagate": True}},
+}
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the gauges of a worker that is gone; its counts stay counted."""
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

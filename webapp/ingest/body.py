@@ -1,0 +1,52 @@
+"""Read a request's body: its type, its size, and what gzip made of it."""
+
+import zlib
+
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from webapp.endpoint import MAX_BODY_BYTES
+from webapp.problems import ProblemError
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def read(request: Request) -> bytes:
+    """The decoded JSON body, at most 8 MiB before and after gunzip.
+
+    Raises: ProblemError 415 for another type or encoding, 413 for too much, 400 for broken gzip.
+    """
+    if not request.is_json:
+        raise ProblemError(415, "Send the events as JSON with Content-Type: application/json.")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip"):
+        raise ProblemError(
+            415, "Only gzip is understood as Content-Encoding.", headers={"Accept-Encoding": "gzip"}
+        )
+    try:
+        body = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise _too_large() from None
+    except ClientDisconnected:
+        raise ProblemError(400, "The body ended before its announced length.") from None
+    return body if encoding == "identity" else _gunzip(body)
+
+
+def _gunzip(body: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=_GZIP)
+    try:
+        # One byte more than allowed is enough to know, however far the rest would inflate.
+        text = inflater.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise ProblemError(400, f"The body is not gzip: {error}") from None
+    if len(text) > MAX_BODY_BYTES:
+        raise _too_large()
+    if not inflater.eof or inflater.unused_data:
+        raise ProblemError(400, "The body is not one whole gzip stream.")
+    return text
+
+
+def _too_large() -> ProblemError:
+    return ProblemError(
+        413, "The body is larger than 8 MiB. Nothing of it was stored; send smaller batches."
+    )

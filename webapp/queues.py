@@ -1,0 +1,139 @@
+"""Hints to the workers, through Redis. Rows are the truth: what is lost here is only late.
+
+Keys:
+    sm:wake:{shard}     set while a fold job of the shard is on its way; expires after 5 s
+    rq:queue:{name}     RQ's queues: `counters`, `stripe`, `bulk`
+
+Jobs are named, not imported: the web knows nothing of `jobs`. A Redis that does not answer costs
+a request 100 ms once, and then nothing for a second.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import redis
+from rq import Queue, Worker
+
+from metering.installation import SHARDS, shard_of
+from webapp import telemetry
+
+log = logging.getLogger(__name__)
+
+COUNTERS, STRIPE, BULK = "counters", "stripe", "bulk"
+NAMES = (COUNTERS, STRIPE, BULK)
+WAKE_SECONDS = 5
+TIMEOUT_SECONDS = 0.1
+PAUSE_SECONDS = 1.0
+FOLD_JOB = "jobs.counters.fold_shard"
+FILL_JOB = "jobs.unique.fill"
+
+
+def wake_flag(shard: int) -> str:
+    """The Redis key that says a fold job of the shard is on its way."""
+    return f"sm:wake:{shard}"
+
+
+def connect(url: str, *, timeout_seconds: float | None = TIMEOUT_SECONDS) -> redis.Redis:
+    """A Redis client; workers pass None, for they wait on purpose."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds or 5,
+        retry=None,
+    )
+
+
+class Hints:
+    """Enqueues work after a commit; never raises, for the commit has already happened."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = connect(url)
+        self._silent_until = 0.0
+
+    def wake_counters(self, tenant_id: str) -> None:
+        """See to it that a fold job of the tenant's shard runs soon."""
+        self.wake_shard(shard_of(tenant_id))
+
+    def wake_shard(self, shard: int) -> bool:
+        """Enqueue a fold of the shard unless one is on its way; False if Redis is away."""
+        if not 0 <= shard < SHARDS:
+            raise ValueError(f"there is no shard {shard}")
+
+        def wake() -> None:
+            if self._redis.set(wake_flag(shard), 1, nx=True, ex=WAKE_SECONDS):
+                enqueue(self._redis, COUNTERS, FOLD_JOB, shard)
+
+        return self._try(wake)
+
+    def enqueue_fold(self, shard: int) -> bool:
+        """Enqueue a fold whatever the flag says, unless folds are waiting already; False if
+        Redis is away."""
+
+        def put() -> None:
+            if Queue(COUNTERS, connection=self._redis).count <= SHARDS:
+                enqueue(self._redis, COUNTERS, FOLD_JOB, shard)
+
+        return self._try(put)
+
+    def lower_flag(self, shard: int) -> bool:
+        """Let the next event of the shard enqueue a fold again; False if Redis is away."""
+        return self._try(lambda: self._redis.delete(wake_flag(shard)))
+
+    def fill_unique(self, tenant_id: str, metric: str) -> bool:
+        """Enqueue the completion of a metric's unique counts; False if Redis is away."""
+        return self._try(lambda: enqueue(self._redis, BULK, FILL_JOB, tenant_id, metric))
+
+    def workers(self) -> dict[str, int]:
+        """How many workers serve each queue; empty if Redis is away."""
+        try:
+            return {name: Worker.count(queue=Queue(name, connection=self._redis)) for name in NAMES}
+        except redis.RedisError:
+            return {}
+
+    def is_answering(self) -> bool:
+        """True if Redis answers a ping right now."""
+        try:
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            return False
+
+    def lag_seconds(self, now_timestamp: float) -> dict[str, float]:
+        """Per queue, how long its next job has been waiting; empty if Redis is away."""
+        lags = {}
+        try:
+            for name in NAMES:
+                queue = Queue(name, connection=self._redis)
+                first = queue.get_job_ids(0, 1)
+                job = queue.fetch_job(first[0]) if first else None
+                waiting = job.enqueued_at.timestamp() if job and job.enqueued_at else None
+                lags[name] = max(0.0, now_timestamp - waiting) if waiting else 0.0
+        except redis.RedisError as error:
+            self._fall_silent(error)
+            return {}
+        return lags
+
+    def _try(self, hint: Callable[[], object]) -> bool:
+        if time.monotonic() < self._silent_until:
+            return False
+        try:
+            hint()
+        except redis.RedisError as error:
+            self._fall_silent(error)
+            return False
+        return True
+
+    def _fall_silent(self, error: redis.RedisError) -> None:
+        telemetry.REDIS_ERRORS.inc()
+        self._silent_until = time.monotonic() + PAUSE_SECONDS
+        log.warning("redis is not answering; the sweep will find the work", exc_info=error)
+
+
+def enqueue(connection: redis.Redis, queue: str, job: str, *arguments: object) -> None:
+    """Put a job into a queue by its dotted name.
+
+    Results are not kept and failures only for an hour: a job leaves its outcome in rows.
+    """
+    Queue(queue, connection=connection).enqueue(
+        job, *arguments, result_ttl=0, failure_ttl=3600, job_timeout=120, ttl=600
+    )

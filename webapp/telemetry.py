@@ -1,0 +1,88 @@
+"""`/metrics`: what this installation does, in Prometheus' text form.
+
+Two sources, each right under any number of processes. What the web processes count goes through
+prometheus_client's files, shared by the processes of one machine. What the workers do is read
+from rows that the working transaction itself wrote, so it survives their death and needs no
+network between them and us. Never a tenant or customer as a label.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import REGISTRY as OWN
+from prometheus_client.registry import Collector
+
+from metering.installation import Totals
+
+log = logging.getLogger(__name__)
+
+REQUESTS = Counter("http_requests", "HTTP requests answered.", ["method", "route", "status"])
+DURATION = Histogram(
+    "http_request_duration_seconds",
+    "From the first byte read to the answer made.",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+INGESTED = Counter("events_ingested", "Events accepted into the ledger.")
+DUPLICATES = Counter("events_duplicate", "Events that the ledger held already.")
+REJECTED = Counter("events_rejected", "Events refused, each with its reason in the answer.")
+REDIS_ERRORS = Counter("redis_errors", "Times that Redis did not answer the web.")
+
+
+def exposition(totals: Totals, lags: dict[str, float], *, now: datetime, shared: bool) -> bytes:
+    """Everything as text.
+
+    shared: several processes write their counts to files; else this process is all there is.
+    """
+    registry = CollectorRegistry()
+    rows: Collector = _FromRows(totals, lags, now)
+    registry.register(rows)
+    if shared:
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+    return generate_latest(OWN) + generate_latest(registry)
+
+
+class _FromRows(Collector):
+    def __init__(self, totals: Totals, lags: dict[str, float], now: datetime) -> None:
+        self.totals = totals
+        self.lags = lags
+        self.now = now
+
+    def collect(self) -> Iterator[Metric]:
+        totals = self.totals
+        for name, text, value in (
+            ("events_folded", "Events put into counters.", totals.folded),
+            ("events_set_aside", "Events that came too late for their period.", totals.set_aside),
+            ("dead_letters", "Events that could not be folded.", totals.dead_letters),
+            (
+                "reaggregations",
+                "Folded events behind a counter's watermark.",
+                totals.reaggregations,
+            ),
+            ("folds", "Fold transactions.", totals.folds),
+            ("fold_seconds", "Time spent in fold transactions.", float(totals.fold_seconds)),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+        oldest = totals.oldest_unfolded_at
+        waiting = max(0.0, (self.now - oldest).total_seconds()) if oldest else 0.0
+        for name, text, value in (
+            ("unfolded_events", "Events received and not yet counted.", float(totals.unfolded)),
+            ("unfolded_oldest_seconds", "Age of the oldest of them.", waiting),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        lag = GaugeMetricFamily(
+            "queue_lag_seconds", "How long a queue's next job has waited.", labels=["queue"]
+        )
+        for queue, seconds in self.lags.items():
+            lag.add_metric([queue], seconds)
+        yield lag

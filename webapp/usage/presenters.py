@@ -1,0 +1,109 @@
+"""Usage in the contract's form."""
+
+from datetime import datetime
+from typing import Any
+
+from metering.billing.projection import Line, Projection
+from metering.catalog.period import Span
+from metering.counters.history import History, Question
+from metering.counters.usage import MetricUsage, Usage
+from webapp import wire
+
+
+def span(value: Span) -> dict[str, str]:
+    """`{start, end}`."""
+    return {"start": wire.instant(value.start_at), "end": wire.instant(value.end_at)}
+
+
+def current(customer_ref: str, period: Span, usage: Usage) -> dict[str, Any]:
+    """The answer of `GET /v1/usage/current`."""
+    return {
+        "customerRef": customer_ref,
+        "period": span(period),
+        "metrics": [_metric(metric, usage) for metric in usage.metrics],
+        "unfoldedIsLowerBound": usage.unfolded_is_lower_bound,
+        "alerts": [],
+    }
+
+
+def _metric(metric: MetricUsage, usage: Usage) -> dict[str, Any]:
+    shown = {
+        "name": metric.metric,
+        "displayName": metric.display_name,
+        "current": wire.decimal(metric.value),
+        "aggregation": metric.aggregation,
+        "unit": metric.unit,
+        "watermark": wire.instant(metric.watermark) if metric.watermark else None,
+        "asOf": wire.instant(usage.as_of),
+        "setAside": metric.set_aside,
+        "unfolded": metric.unfolded,
+        "latenessSeconds": metric.lateness_seconds,
+        # A period that no subscription is bound to does not close: nothing comes too late.
+        "effectiveLatenessSeconds": None,
+    }
+    if metric.aggregation == "unique":
+        shown["uniqueComplete"] = metric.unique_complete
+    return shown
+
+
+def projection(customer_ref: str, projected: Projection, now: datetime) -> dict[str, Any]:
+    """The answer of `POST /v1/usage/projection`."""
+    usage = projected.usage
+    answer: dict[str, Any] = {
+        "customerRef": customer_ref,
+        "periodStart": wire.instant(projected.span.start_at),
+        "periodEnd": wire.instant(projected.span.end_at),
+        "currency": None,
+        "lineItems": [_line(line) for line in projected.lines],
+        **dict.fromkeys(("subtotal", "credits", "tax", "total", "projectedTotal")),
+        "freshness": {
+            "asOf": wire.instant(usage.as_of),
+            "lastUpdate": wire.instant(usage.folded_at) if usage.folded_at else None,
+            "stalenessSeconds": max(0.0, (now - usage.as_of).total_seconds()),
+        },
+        "warnings": [
+            f"{line.usage.metric} has no price; its usage is not in the totals"
+            for line in projected.lines
+        ],
+    }
+    if not projected.lines:
+        answer["latestPeriod"] = span(projected.latest_period) if projected.latest_period else None
+    return answer
+
+
+def _line(line: Line) -> dict[str, Any]:
+    metric = line.usage
+    return {
+        "metric": metric.metric,
+        "aggregation": metric.aggregation,
+        "unit": metric.unit,
+        "quantity": wire.decimal(metric.value),
+        "projectedQuantity": wire.decimal(line.projected_quantity),
+        "unitPrice": None,
+        "total": None,
+        "projectedTotal": None,
+        "setAside": metric.set_aside,
+        "unfolded": metric.unfolded,
+        "warning": "no price is mapped to this metric",
+    }
+
+
+def history(question: Question, answered: History, as_of: datetime) -> dict[str, Any]:
+    """The answer of `GET /v1/usage/history`."""
+    return {
+        "tenantId": question.tenant_id,
+        "metric": question.metric,
+        "aggregation": question.aggregation,
+        "timeRange": span(answered.span),
+        "interval": question.interval,
+        "timezone": str(question.zone),
+        "series": [
+            {
+                "ts": wire.instant(point.at),
+                "value": wire.decimal(point.value) if point.value is not None else None,
+            }
+            for point in answered.points
+        ],
+        "totals": {"value": wire.decimal(answered.total) if answered.total is not None else None},
+        "asOf": wire.instant(as_of),
+    }

@@ -1,0 +1,147 @@
+"""The form of usage, its history and its projection."""
+
+from marshmallow import fields, validate
+
+from metering.counters.history import INTERVALS
+from webapp.events.schemas import TimeRangeSchema
+from webapp.wire import InstantField, TextField, WireSchema
+
+_INSTANT = {"format": "date-time"}
+_DECIMAL = {"description": "decimal string"}
+
+
+class CurrentQuerySchema(WireSchema):
+    """Whose usage."""
+
+    tenant_id = TextField(metadata={"description": "required without a key"})
+    customer_ref = TextField(required=True, validate=validate.Length(min=1, max=255))
+
+
+class MetricUsageSchema(WireSchema):
+    """One metric's number and everything one must know to trust it."""
+
+    name = fields.String(required=True)
+    display_name = fields.String(required=True, allow_none=True)
+    current = fields.String(required=True, metadata=_DECIMAL)
+    aggregation = fields.String(required=True)
+    unit = fields.String(required=True, allow_none=True)
+    watermark = fields.String(required=True, allow_none=True, metadata=_INSTANT)
+    as_of = fields.String(required=True, metadata=_INSTANT)
+    set_aside = fields.Integer(required=True)
+    unfolded = fields.Integer(required=True)
+    lateness_seconds = fields.Integer(required=True)
+    effective_lateness_seconds = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: the period is bound to no subscription and stays open"},
+    )
+    unique_complete = fields.Boolean(
+        metadata={"description": "false while earlier events are being searched for resources"}
+    )
+
+
+class CurrentAnswerSchema(WireSchema):
+    """A customer's usage in the current billing period."""
+
+    customer_ref = fields.String(required=True)
+    period = fields.Nested(TimeRangeSchema, required=True)
+    metrics = fields.List(fields.Nested(MetricUsageSchema), required=True)
+    unfolded_is_lower_bound = fields.Boolean(required=True)
+    alerts = fields.List(fields.Dict(), required=True)
+
+
+class ProjectionBodySchema(WireSchema):
+    """Whose billing period; the current one where none is named."""
+
+    tenant_id = TextField(metadata={"example": "your-tenant-id"})
+    customer_ref = TextField(
+        required=True, validate=validate.Length(min=1, max=255), metadata={"example": "cus_ABC123"}
+    )
+    period_start = InstantField(allow_none=True)
+    period_end = InstantField(allow_none=True)
+
+
+class LineItemSchema(WireSchema):
+    """One metric; without a price its amounts are null, never zero."""
+
+    metric = fields.String(required=True)
+    aggregation = fields.String(required=True)
+    unit = fields.String(required=True, allow_none=True)
+    quantity = fields.String(required=True, metadata=_DECIMAL)
+    projected_quantity = fields.String(required=True, metadata=_DECIMAL)
+    unit_price = fields.String(required=True, allow_none=True)
+    total = fields.String(required=True, allow_none=True)
+    projected_total = fields.String(required=True, allow_none=True)
+    set_aside = fields.Integer(required=True)
+    unfolded = fields.Integer(required=True)
+    warning = fields.String()
+
+
+class FreshnessSchema(WireSchema):
+    """How far the numbers reach."""
+
+    as_of = fields.String(required=True, metadata=_INSTANT)
+    last_update = fields.String(required=True, allow_none=True, metadata=_INSTANT)
+    staleness_seconds = fields.Float(required=True)
+
+
+class ProjectionAnswerSchema(WireSchema):
+    """What the period costs so far and is heading for; null amounts where nothing has a price."""
+
+    customer_ref = fields.String(required=True)
+    period_start = fields.String(required=True, metadata=_INSTANT)
+    period_end = fields.String(required=True, metadata=_INSTANT)
+    currency = fields.String(required=True, allow_none=True)
+    line_items = fields.List(fields.Nested(LineItemSchema), required=True)
+    subtotal = fields.String(required=True, allow_none=True)
+    credits = fields.String(required=True, allow_none=True)
+    tax = fields.String(required=True, allow_none=True)
+    total = fields.String(required=True, allow_none=True)
+    projected_total = fields.String(required=True, allow_none=True)
+    freshness = fields.Nested(FreshnessSchema, required=True)
+    latest_period = fields.Nested(TimeRangeSchema, allow_none=True)
+    warnings = fields.List(fields.String(), required=True)
+
+
+class HistoryQuerySchema(WireSchema):
+    """What, of whom, from when to when, in which steps."""
+
+    tenant_id = TextField(metadata={"description": "required without a key"})
+    metric = TextField(required=True, validate=validate.Length(min=1, max=100))
+    customer_ref = TextField(validate=validate.Length(min=1, max=255))
+    since = TextField(metadata={"description": "instant, `now` or a duration back: -PT24H, -P7D"})
+    until = TextField(metadata={"description": "as since; `now` by default"})
+    interval = fields.String(validate=validate.OneOf(INTERVALS))
+    period_start = TextField(metadata={"description": "older name of since"})
+    period_end = TextField(metadata={"description": "older name of until"})
+    step = fields.String(
+        validate=validate.OneOf(INTERVALS), metadata={"description": "older name of interval"}
+    )
+    timezone = TextField(load_default="UTC", metadata={"description": "IANA name"})
+
+
+class PointSchema(WireSchema):
+    """One step of the series."""
+
+    ts = fields.String(required=True, metadata=_INSTANT)
+    value = fields.String(required=True, allow_none=True, metadata=_DECIMAL)
+
+
+class TotalsSchema(WireSchema):
+    """The whole span read as one."""
+
+    value = fields.String(required=True, allow_none=True, metadata=_DECIMAL)
+
+
+class HistoryAnswerSchema(WireSchema):
+    """A series; `timeRange` is what its whole steps cover."""
+
+    tenant_id = fields.String(required=True)
+    metric = fields.String(required=True)
+    aggregation = fields.String(required=True)
+    time_range = fields.Nested(TimeRangeSchema, required=True)
+    interval = fields.String(required=True)
+    timezone = fields.String(required=True)
+    series = fields.List(fields.Nested(PointSchema), required=True)
+    totals = fields.Nested(TotalsSchema, required=True)
+    as_of = fields.String(required=True, metadata=_INSTANT)

@@ -1,0 +1,146 @@
+"""What a customer has used, is heading for, and used when."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flask import Blueprint, Response, g
+
+from metering.billing import projection as billing
+from metering.catalog import metrics
+from metering.catalog.period import Span, calendar_month
+from metering.counters import history, usage
+from metering.errors import NotFoundError
+from webapp import wire
+from webapp.endpoint import Contract, endpoint
+from webapp.extensions import db
+from webapp.usage import presenters
+from webapp.usage.schemas import (
+    CurrentAnswerSchema,
+    CurrentQuerySchema,
+    HistoryAnswerSchema,
+    HistoryQuerySchema,
+    ProjectionAnswerSchema,
+    ProjectionBodySchema,
+)
+
+blueprint = Blueprint("usage", __name__, url_prefix="/v1/usage")
+
+
+@blueprint.get("/current")
+@endpoint(
+    Contract(
+        summary="A customer's usage in the current billing period",
+        scope="usage:read",
+        query=CurrentQuerySchema,
+        answer=CurrentAnswerSchema,
+        statuses=(401, 403, 422),
+        tag="Usage",
+    )
+)
+def current(tenant_id: str, query: dict[str, Any]) -> Response:
+    """Each metric by its own aggregation, with its `asOf` and what is not in the number yet."""
+    period = calendar_month(g.now)
+    found = usage.of_customer(db.session(), tenant_id, query["customer_ref"], period, now=g.now)
+    return wire.answer(presenters.current(query["customer_ref"], period, found))
+
+
+@blueprint.post("/projection")
+@endpoint(
+    Contract(
+        summary="A customer's billing period so far, and where it is heading",
+        scope="usage:read",
+        body=ProjectionBodySchema,
+        answer=ProjectionAnswerSchema,
+        statuses=(400, 401, 403, 415, 422),
+        tag="Usage",
+    )
+)
+def projection(tenant_id: str, body: dict[str, Any]) -> Response:
+    """The billing period that holds `periodStart`, by default the current one. Metrics without
+    a price are listed with `unitPrice: null` and a warning."""
+    period = _billing_period(body.get("period_start"), body.get("period_end"), g.now)
+    projected = billing.project(db.session(), tenant_id, body["customer_ref"], period, now=g.now)
+    return wire.answer(presenters.projection(body["customer_ref"], projected, g.now))
+
+
+def _billing_period(start: datetime | None, end: datetime | None, now: datetime) -> Span:
+    """The period meant by the given bounds; refused where they are not a period's own."""
+    period = calendar_month(start or now)
+    if start is None and end is not None:
+        raise wire.invalid_field("periodStart", "is needed where periodEnd is given")
+    if start is not None and start != period.start_at:
+        raise wire.invalid_field(
+            "periodStart",
+            "is not the start of a billing period; the one that holds it starts at "
+            + wire.instant(period.start_at),
+        )
+    if end is not None and end != period.end_at:
+        raise wire.invalid_field(
+            "periodEnd", f"is not this period's end, which is {wire.instant(period.end_at)}"
+        )
+    return period
+
+
+@blueprint.get("/history")
+@endpoint(
+    Contract(
+        summary="A metric over time",
+        scope="usage:read",
+        query=HistoryQuerySchema,
+        answer=HistoryAnswerSchema,
+        statuses=(401, 403, 404, 422),
+        tag="Usage",
+    )
+)
+def series(tenant_id: str, query: dict[str, Any]) -> Response:
+    """By minute at most 24 hours; unique counts, and zones not whole hours off UTC, at most 31
+    days. Without customerRef, of all customers together."""
+    session = db.session()
+    try:
+        aggregation = metrics.get(session, tenant_id, query["metric"]).aggregation
+    except NotFoundError:
+        # An unknown metric has been used as much as any other unknown thing: not at all yet.
+        aggregation = "sum"
+    question = history.Question(
+        tenant_id=tenant_id,
+        metric=query["metric"],
+        aggregation=aggregation,
+        customer_ref=query.get("customer_ref"),
+        span=_asked_span(query, g.now),
+        interval=_one_of(query, "interval", "step") or "day",
+        zone=_zone(query["timezone"]),
+    )
+    answered = history.ask(session, question)
+    as_of = usage.as_of(session, tenant_id, now=g.now)
+    return wire.answer(presenters.history(question, answered, as_of))
+
+
+def _asked_span(query: dict[str, Any], now: datetime) -> Span:
+    since = _moment(query, "since", "period_start", "-P30D", now)
+    until = _moment(query, "until", "period_end", "now", now)
+    if since >= until:
+        raise wire.invalid_field("until", "must lie after since")
+    return Span(since, until)
+
+
+def _moment(query: dict[str, Any], name: str, older: str, default: str, now: datetime) -> datetime:
+    text = _one_of(query, name, older) or default
+    try:
+        return wire.read_moment(text, now)
+    except ValueError as error:
+        raise wire.invalid_field(name, str(error)) from None
+
+
+def _one_of(query: dict[str, Any], name: str, older: str) -> str | None:
+    if name in query and older in query:
+        raise wire.invalid_field(name, "is given twice, also by its older name")
+    value: str | None = query.get(name, query.get(older))
+    return value
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise wire.invalid_field("timezone", "is not an IANA time zone name") from None

@@ -1,0 +1,148 @@
+"""How values look on the wire: decimals as plain digits, instants as ISO 8601 with Z."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from flask import Response
+from marshmallow import RAISE, Schema, ValidationError, fields
+
+from metering.errors import InvalidInputError
+
+LATEST_YEAR = 2100
+FIRST_YEAR = 2000
+# Real offsets lie between -12:00 and +14:00; Postgres takes them up to 15:59.
+INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
+    r"(?:Z|[+-](?:0[0-9]|1[0-5]):[0-5][0-9])"
+)
+_DURATION = re.compile(
+    r"-?P(?:(?P<days>[0-9]{1,5})D)?"
+    r"(?:T(?:(?P<hours>[0-9]{1,6})H)?(?:(?P<minutes>[0-9]{1,8})M)?(?:(?P<seconds>[0-9]{1,9})S)?)?"
+)
+
+
+def decimal(value: Decimal) -> str:
+    """Plain digits without an exponent or trailing zeros: 1E-7 is `0.0000001`, 100.00 is `100`."""
+    digits = f"{value:f}"
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits in ("-0", "") else digits
+
+
+def instant(value: datetime) -> str:
+    """`2025-01-16T14:30:00Z`, with microseconds only where there are some."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def read_instant(text: str) -> datetime:
+    """Parse an instant of the contract's form; ValueError says what is wrong with it."""
+    if not INSTANT.fullmatch(text):
+        raise ValueError(
+            "must be ISO 8601 with seconds and an offset, at most 6 fractional digits,"
+            " such as 2025-01-16T14:30:00Z"
+        )
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"is not a real date and time: {error}") from None
+    if not FIRST_YEAR <= value.year < LATEST_YEAR:
+        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LATEST_YEAR}")
+    return value
+
+
+def read_moment(text: str, now: datetime) -> datetime:
+    """Parse an instant, `now`, or a duration back from now such as `-PT24H` or `-P7D`."""
+    if text == "now":
+        return now
+    duration = _DURATION.fullmatch(text)
+    if duration and any(duration.groupdict().values()):
+        back = timedelta(**{unit: int(n) for unit, n in duration.groupdict().items() if n})
+        try:
+            moment = now - back
+        except OverflowError:
+            raise ValueError("lies too far back") from None
+        if moment.year < FIRST_YEAR:
+            raise ValueError("lies too far back")
+        return moment
+    return read_instant(text)
+
+
+class InstantField(fields.Field[datetime]):
+    """An instant of the contract's form, aware on this side."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str):
+            raise ValidationError("must be a string in ISO 8601 form")
+        try:
+            return read_instant(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class TextField(fields.String):
+    """A string that Postgres and every JSON reader can hold: no NUL, no lone surrogate."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if text is None:
+            raise ValidationError("must be a string")
+        check_text(text)
+        return text
+
+
+def check_text(text: str) -> None:
+    """Raise ValidationError for a NUL or a lone surrogate."""
+    if "\x00" in text:
+        raise ValidationError("must not contain a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("must not contain a lone surrogate") from None
+
+
+class WireSchema(Schema):
+    """camelCase outside, snake_case inside; a name that is not known is refused, for a misspelt
+    one that is silently dropped may be what money hangs on."""
+
+    class Meta:
+        unknown = RAISE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        if field_obj.data_key is None:
+            head, *rest = field_name.split("_")
+            field_obj.data_key = head + "".join(part.capitalize() for part in rest)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, RawJson):
+        return msgspec.Raw(value.text.encode())
+    raise TypeError(f"{type(value).__name__} has no form on the wire")
+
+
+class RawJson:
+    """A JSON text that goes out exactly as it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode)
+
+
+def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response. Decimals and instants are to be formatted by the caller."""
+    return Response(
+        _encoder.encode(body) + b"\n",
+        status=status,
+        mimetype="application/json",
+        headers=dict(headers or {}),
+    )
+
+
+def invalid_field(name: str, message: str) -> InvalidInputError:
+    """The error of one query or body field."""
+    return InvalidInputError(f"{name} {message}", pointer=f"/{name}")

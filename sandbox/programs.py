@@ -1,0 +1,67 @@
+"""The programs of StripeMeter itself, as processes."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandbox import processes
+from sandbox.errors import SandboxError
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+GUNICORN = ["-m", "gunicorn", "-c", "python:webapp.gunicorn_conf", "webapp:create_app()"]
+MIGRATION = Command("migrate", [sys.executable, "-m", "webapp", "migrate"])
+PROGRAMS = (
+    Command("web", [sys.executable, *GUNICORN], {"BIND_HOST": "127.0.0.1"}),
+    Command("worker", [sys.executable, "-m", "jobs.worker"]),
+    Command("clock", [sys.executable, "-m", "jobs.schedule"]),
+)
+
+
+class Program:
+    """One run after another of a command; its output goes to `<name>.log`."""
+
+    def __init__(self, command: Command, environment: Mapping[str, str], logs: Path) -> None:
+        self.name = command.name
+        self.log = logs / f"{command.name}.log"
+        self._arguments = command.arguments
+        self._environment = {**environment, **command.environment}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_reaped = False
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise SandboxError(f"{self.name} has not been started.")
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        self.reap()
+        self._process = processes.spawn(self._arguments, self.log, self._environment)
+        self._is_reaped = False
+
+    def reap(self) -> None:
+        """Kill what an ended process has left of its group: workers of gunicorn keep the port.
+
+        Once only and soon after the end: later, the id may be another group's.
+        """
+        if self._process is not None and not self._is_reaped:
+            processes.kill_group(self._process.pid)
+            self._process.wait()
+            self._is_reaped = True

@@ -115,6 +115,18 @@ def after_commit(session: Session, callback: AfterCommit) -> None:
     session.info.setdefault("after_commit", []).append(callback)
 
 
+def plan_as_sets(session: Session) -> None:
+    """Keep the planner from nested loops until the transaction ends.
+
+    For statements that read thousands of rows of tables which may never have been analysed: it
+    would take each input for a single row and run the other one once per row (14 s instead of
+    0.06 s for a day of 80,000 events).
+    """
+    session.connection().exec_driver_sql(
+        "SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)"
+    )
+
+
 def sqlstate(error: DBAPIError) -> str:
     """The five-character SQLSTATE of a database error, or "" where the driver gave none."""
     return getattr(error.orig, "sqlstate", None) or ""

@@ -33,7 +33,8 @@ class Folded:
 # `taken` deletes by ctid from an ARRAY(): the LIMIT is evaluated once, which IN (SELECT … LIMIT)
 # does not promise. `judged` decides lateness from the period and the event alone, so that the
 # order of folding cannot matter. Parts are put together by UNION ALL and grouping, never by joins:
-# the planner takes each part for a row and would join ten thousand of them in nested loops.
+# the planner takes each part for a row and would join ten thousand of them in nested loops. LATERAL
+# with OFFSET 0 ties the ledger to its primary key, analysed or not.
 _FOLD = """
 WITH taken AS (
     DELETE FROM unfolded
@@ -46,7 +47,12 @@ WITH taken AS (
            date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') AS month,
            date_trunc('hour', e.occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour
     FROM taken
-    JOIN events e ON e.tenant_id = %(tenant_id)s AND e.idempotency_key = taken.idempotency_key
+    CROSS JOIN LATERAL (
+        SELECT idempotency_key, metric, customer_ref, resource_id, quantity, occurred_at,
+               recorded_at
+        FROM events
+        WHERE tenant_id = %(tenant_id)s AND idempotency_key = taken.idempotency_key OFFSET 0
+    ) AS e
 ), judged AS MATERIALIZED (
     SELECT d.idempotency_key, d.metric, d.customer_ref, d.resource_id, d.quantity, d.occurred_at,
            p.start_at AS period_start, p.end_at AS period_end,
@@ -183,12 +189,9 @@ INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at)
 SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
 """
 
-# Both are safe here alone: a lost fold leaves its rows unfolded, to be folded again; and the
-# ledger must be reached by key, whatever the planner believes of ten thousand unknown rows.
-_SETTINGS = """
-SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true),
-       set_config('jit', 'off', true)
-"""
+# A fold that a crash takes back leaves its rows unfolded, to be folded again: the one kind of
+# commit that need not wait for the disk. Compiling such a statement costs more than running it.
+_SETTINGS = "SELECT set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true)"
 
 
 def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) -> Folded | None:

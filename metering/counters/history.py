@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
 from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, OF_PARTS, reading
+from metering.database import plan_as_sets
 from metering.errors import InvalidInputError
 
 INTERVALS = ("minute", "hour", "day", "month")
@@ -150,7 +151,10 @@ def _readings(
     session: Session, question: Question, covered: Span, starts: list[datetime]
 ) -> dict[int, Decimal]:
     """Readings by the position of the bucket in `starts`; the last bucket ends with the span."""
-    statement = _FROM_LEDGER if _needs_ledger(question) else _FROM_SEGMENTS
+    statement = _FROM_SEGMENTS
+    if _needs_ledger(question):
+        statement = _FROM_LEDGER
+        plan_as_sets(session)
     parameters = {
         "tenant_id": question.tenant_id,
         "metric": question.metric,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
 from metering.counters.aggregation import IS_FOLDED, MONTH_AFTER, MONTH_OF, OF_EVENTS, OF_PARTS
+from metering.database import plan_as_sets
 from metering.errors import InvalidInputError
 from metering.tenancy import locks
 
@@ -120,8 +121,8 @@ def rebuild(session: Session, tenant_id: str, metric: str, span: Span, *, now: d
         if (instant.minute, instant.second, instant.microsecond) != (0, 0, 0):
             raise InvalidInputError("counters are rebuilt by whole hours")
     locks.lock(session, tenant_id)
+    plan_as_sets(session)
     connection = session.connection()
-    connection.exec_driver_sql("SELECT set_config('jit', 'off', true)")
     parameters = {
         "tenant_id": tenant_id,
         "metric": metric,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from metering.catalog.models import Metric
 from metering.counters.aggregation import IS_FOLDED
 from metering.counters.models import Counter
+from metering.database import plan_as_sets
 from metering.tenancy import locks
 
 _FILL = f"""
@@ -62,6 +63,7 @@ def fill(session: Session, tenant_id: str, metric: str) -> bool:
         "start_at": start_at,
         "end_at": end_at,
     }
+    plan_as_sets(session)
     session.connection().exec_driver_sql(_FILL, parameters)
     row.unique_filled_to = end_at
     return True

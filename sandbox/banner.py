@@ -5,7 +5,7 @@ from pathlib import Path
 BANNER = """
 StripeMeter is running.
 
-  Console    {address}/
+  Start here {address}/
   API docs   {address}/docs
   Metrics    {address}/metrics
   Database   {database}

@@ -45,6 +45,8 @@ def principal() -> Principal:
     """The caller of this request. Raises ProblemError 401 or 403 if nobody may be."""
     if "principal" not in g:
         g.principal = _from_key() or _from_session() or _from_sandbox()
+        # The look-up's transaction ends here: a body that trickles in must not keep one open.
+        db.session().rollback()
     caller: Principal = g.principal
     return caller
 

@@ -48,7 +48,9 @@ def project(
     period = span or calendar_month(now)
     used = usage.of_customer(session, tenant_id, customer_ref, period, now=now)
     lines = [Line(metric, _projected(metric, now)) for metric in used.metrics]
-    latest = None if lines else usage.latest_period(session, tenant_id, customer_ref)
+    latest = None
+    if not lines:
+        latest = usage.latest_period(session, tenant_id, customer_ref, used.backlog)
     return Projection(span=period, lines=lines, usage=used, latest_period=latest)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import Metric
-from metering.catalog.period import Span
+from metering.catalog.period import Span, calendar_month
 from metering.counters.aggregation import reading
 from metering.counters.models import Counter, SetAside
 
@@ -41,17 +41,30 @@ class MetricUsage:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """A customer's usage at an instant.
+class Backlog:
+    """A customer's events that are received and not yet counted, of whatever period.
 
-    as_of: everything received before it is in the numbers.
-    unfolded_is_lower_bound: the backlog was too long to be searched to its end.
+    latest_at: the greatest occurred_at among them.
+    is_lower_bound: the tenant's backlog was too long to be searched to its end.
     """
+
+    by_metric: dict[str, int]
+    latest_at: datetime | None
+    is_lower_bound: bool
+
+    @property
+    def events(self) -> int:
+        return sum(self.by_metric.values())
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A customer's usage at an instant. as_of: all received before it is in the numbers."""
 
     metrics: Sequence[MetricUsage]
     as_of: datetime
     folded_at: datetime | None
-    unfolded_is_lower_bound: bool
+    backlog: Backlog
 
 
 def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:
@@ -81,7 +94,9 @@ def of_customer(
         )
         .order_by(Counter.metric)
     ).all()
-    waiting, searched_all = _unfolded(session, tenant_id, customer_ref, complete_to < now)
+    backlog = _NO_BACKLOG
+    if complete_to < now:
+        backlog = _backlog(session, tenant_id, customer_ref)
     aside = _set_aside(session, tenant_id, customer_ref, span)
     return Usage(
         metrics=[
@@ -96,26 +111,31 @@ def of_customer(
                 watermark=counter.watermark,
                 event_count=counter.event_count,
                 set_aside=aside.get(counter.metric, 0),
-                unfolded=waiting.get(counter.metric, 0),
+                unfolded=backlog.by_metric.get(counter.metric, 0),
                 unique_complete=metric.unique_filled_to is None,
             )
             for counter, metric in counters
         ],
         as_of=complete_to,
         folded_at=max((counter.folded_at for counter, _ in counters), default=None),
-        unfolded_is_lower_bound=not searched_all,
+        backlog=backlog,
     )
 
 
-def latest_period(session: Session, tenant_id: str, customer_ref: str) -> Span | None:
-    """The last billing period in which the customer used anything."""
+def latest_period(
+    session: Session, tenant_id: str, customer_ref: str, backlog: Backlog
+) -> Span | None:
+    """The last billing period in which the customer used anything, counted or still waiting."""
     row = session.execute(
         select(Counter.period_start, Counter.period_end)
         .where(Counter.tenant_id == tenant_id, Counter.customer_ref == customer_ref)
         .order_by(Counter.period_start.desc())
         .limit(1)
     ).first()
-    return Span(row.period_start, row.period_end) if row else None
+    known = [Span(row.period_start, row.period_end)] if row else []
+    if backlog.latest_at is not None:
+        known.append(calendar_month(backlog.latest_at))
+    return max(known, default=None)
 
 
 def watermark(
@@ -136,30 +156,31 @@ WITH waiting AS MATERIALIZED (
     SELECT recorded_at, idempotency_key FROM unfolded WHERE tenant_id = %(tenant_id)s
     ORDER BY recorded_at LIMIT %(most)s
 )
-SELECT e.metric, count(*) FILTER (WHERE e.customer_ref = %(customer_ref)s), count(*)
+SELECT e.metric, count(*) FILTER (WHERE e.customer_ref = %(customer_ref)s) AS mine,
+       max(e.occurred_at) FILTER (WHERE e.customer_ref = %(customer_ref)s) AS latest_at,
+       count(*) AS searched
 FROM waiting
 CROSS JOIN LATERAL (
-    SELECT metric, customer_ref FROM events
+    SELECT metric, customer_ref, occurred_at FROM events
     WHERE tenant_id = %(tenant_id)s AND idempotency_key = waiting.idempotency_key OFFSET 0
 ) AS e
 GROUP BY 1
 """
+_NO_BACKLOG = Backlog(by_metric={}, latest_at=None, is_lower_bound=False)
 
 
-def _unfolded(
-    session: Session, tenant_id: str, customer_ref: str, any_waiting: bool
-) -> tuple[dict[str, int], bool]:
-    """The customer's unfolded events by metric, and whether the whole backlog was searched."""
-    if not any_waiting:
-        return {}, True
+def _backlog(session: Session, tenant_id: str, customer_ref: str) -> Backlog:
     parameters = {
         "tenant_id": tenant_id,
         "customer_ref": customer_ref,
         "most": BACKLOG_SEARCHED,
     }
     rows = session.connection().exec_driver_sql(_UNFOLDED, parameters).all()
-    searched = sum(row[2] for row in rows)
-    return {metric: mine for metric, mine, _ in rows if mine}, searched < BACKLOG_SEARCHED
+    return Backlog(
+        by_metric={row.metric: row.mine for row in rows if row.mine},
+        latest_at=max((row.latest_at for row in rows if row.latest_at), default=None),
+        is_lower_bound=sum(row.searched for row in rows) >= BACKLOG_SEARCHED,
+    )
 
 
 def _set_aside(session: Session, tenant_id: str, customer_ref: str, span: Span) -> dict[str, int]:

@@ -92,6 +92,9 @@ def _store(batch: Batch, body: bytes, request_key: str | None, *, careful: bool)
     by_tenant: dict[str, list[int]] = defaultdict(list)
     for i, tenant_id in batch.tenants.items():
         by_tenant[tenant_id].append(i)
+    own_tenant = auth.principal().tenant_id
+    if own_tenant is not None:
+        by_tenant.setdefault(own_tenant, [])  # a batch without a good event still spends its key
     with unit_of_work(db.session()) as session:
         for tenant_id, positions in sorted(by_tenant.items()):
             g.tenant_id = tenant_id

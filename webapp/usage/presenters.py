@@ -21,7 +21,8 @@ def current(customer_ref: str, period: Span, usage: Usage) -> dict[str, Any]:
         "customerRef": customer_ref,
         "period": span(period),
         "metrics": [_metric(metric, usage) for metric in usage.metrics],
-        "unfoldedIsLowerBound": usage.unfolded_is_lower_bound,
+        "unfolded": usage.backlog.events,
+        "unfoldedIsLowerBound": usage.backlog.is_lower_bound,
         "alerts": [],
     }
 
@@ -61,6 +62,8 @@ def projection(customer_ref: str, projected: Projection, now: datetime) -> dict[
             "lastUpdate": wire.instant(usage.folded_at) if usage.folded_at else None,
             "stalenessSeconds": max(0.0, (now - usage.as_of).total_seconds()),
         },
+        "unfolded": usage.backlog.events,
+        "unfoldedIsLowerBound": usage.backlog.is_lower_bound,
         "warnings": [
             f"{line.usage.metric} has no price; its usage is not in the totals"
             for line in projected.lines

@@ -46,6 +46,9 @@ class CurrentAnswerSchema(WireSchema):
     customer_ref = fields.String(required=True)
     period = fields.Nested(TimeRangeSchema, required=True)
     metrics = fields.List(fields.Nested(MetricUsageSchema), required=True)
+    unfolded = fields.Integer(
+        required=True, metadata={"description": "events received and not yet counted"}
+    )
     unfolded_is_lower_bound = fields.Boolean(required=True)
     alerts = fields.List(fields.Dict(), required=True)
 
@@ -99,6 +102,10 @@ class ProjectionAnswerSchema(WireSchema):
     total = fields.String(required=True, allow_none=True)
     projected_total = fields.String(required=True, allow_none=True)
     freshness = fields.Nested(FreshnessSchema, required=True)
+    unfolded = fields.Integer(
+        required=True, metadata={"description": "events received and not yet counted"}
+    )
+    unfolded_is_lower_bound = fields.Boolean(required=True)
     latest_period = fields.Nested(TimeRangeSchema, allow_none=True)
     warnings = fields.List(fields.String(), required=True)
 

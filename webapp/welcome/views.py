@@ -41,7 +41,10 @@ def description() -> Response:
 def reference() -> ResponseReturnValue:
     """The same as a page to read."""
     document = _document()
-    tags: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    # What a newcomer needs first comes first.
+    tags: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+        tag: [] for tag in ("Events", "Usage", "Catalogue", "API keys", "Operations")
+    }
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             tags.setdefault(operation["tags"][0], []).append((method, path, operation))

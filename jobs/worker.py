@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 25.0
+# Given to a worker whose parent wants it to end with itself.
+WATCHED = "--watched"
 # RQ waits for a job for this long less 15 s before it looks whether Redis is there at all.
 WORKER_TTL = 45
 
@@ -45,7 +47,6 @@ def run_kind(kind: str) -> None:
     """Serve one queue in this process until told to stop; wait out a Redis that is away."""
     logs.configure(config().log_level)
     logging.getLogger("rq").setLevel(logging.WARNING)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     connection = queues.connect(config().redis_url, timeout_seconds=None)
     worker_class = _QuietWorker if kind == queues.COUNTERS else Worker
     while True:
@@ -61,10 +62,13 @@ def run_kind(kind: str) -> None:
             return
 
 
-def _end_with_parent(parent: int) -> None:
-    """Stop this worker once the process that started it is gone: an orphan is nobody's to stop."""
-    while os.getppid() == parent:
-        time.sleep(RESTART_SECONDS)
+def _end_with_parent() -> None:
+    """Stop this worker once the process that started it is gone: an orphan is nobody's to stop.
+
+    The parent holds the other end of our standard input and never writes: the end of input is
+    the end of the parent, however it died.
+    """
+    os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -90,7 +94,8 @@ class _Supervisor:
         self._end_children()
 
     def _start(self, kind: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "jobs.worker", kind])
+        arguments = [sys.executable, "-m", "jobs.worker", kind, WATCHED]
+        return subprocess.Popen(arguments, stdin=subprocess.PIPE)
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -109,7 +114,9 @@ class _Supervisor:
 
 def main(arguments: list[str]) -> None:
     """Serve the kinds named, all where none is."""
-    kinds = arguments or list(queues.NAMES)
+    if WATCHED in arguments:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    kinds = [word for word in arguments if word != WATCHED] or list(queues.NAMES)
     unknown = [kind for kind in kinds if kind not in queues.NAMES]
     if unknown:
         sys.exit(f"There is no kind of worker {unknown[0]!r}; kinds are {', '.join(queues.NAMES)}.")

@@ -155,8 +155,7 @@ def _kinds(family: psutil.Process) -> dict[str, psutil.Process]:
             arguments = child.cmdline()
         except psutil.Error:
             continue
-        if arguments and arguments[-1] in ("counters", "stripe", "bulk"):
-            found[arguments[-1]] = child
+        found |= dict.fromkeys({"counters", "stripe", "bulk"} & set(arguments), child)
     return found
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -66,14 +66,15 @@ def redis_url(state: Path) -> Iterator[str]:
         with Valkey(state / "vk") as url:
             yield url
         return
+    base = given.partition("?")[0]
     for number in range(15, 0, -1):
-        connection = redis.Redis.from_url(given, db=number)
-        if connection.dbsize() == 0:
-            parts = urlsplit(given)
-            yield urlunsplit(parts._replace(path=f"/{number}"))
-            connection.flushdb()
-            connection.close()
-            return
+        numbered = urlsplit(base)._replace(path=f"/{number}").geturl()
+        url = f"{base}?db={number}" if base.startswith("unix:") else numbered
+        with redis.Redis.from_url(url) as connection:
+            if connection.dbsize() == 0:
+                yield url
+                connection.flushdb()
+                return
     pytest.fail("every database of the Redis at REDIS_URL holds something; empty one of 1 to 15")
 
 

@@ -32,7 +32,7 @@ def _engine_of(pid: int) -> Engine:
 
 @cache
 def _hints_of(pid: int) -> Hints:
-    return Hints(config().redis_url)
+    return Hints(config().redis_url, verify_tls=config().redis_tls_verify)
 
 
 def hints() -> Hints:

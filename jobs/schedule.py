@@ -5,6 +5,7 @@ Two clocks at once do no harm: everything they call is idempotent.
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs import sweep
 from jobs.runtime import config
 from webapp import logs
+from webapp.config import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -65,4 +67,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigError as error:
+        sys.exit(str(error))

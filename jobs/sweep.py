@@ -1,10 +1,14 @@
 """Find work that no hint has found: after a crash, or when Redis was away or emptied."""
 
 import logging
+from datetime import datetime, timedelta
 
 from jobs import counters, unique
 from jobs.runtime import hints, step
 from metering import installation
+
+# Beyond what a backlog under load costs a worker that is there.
+PATIENCE = timedelta(seconds=15)
 
 log = logging.getLogger(__name__)
 
@@ -12,15 +16,20 @@ log = logging.getLogger(__name__)
 def sweep() -> None:
     """Wake every shard with unfolded events, whatever its flag says.
 
-    While Redis is away the sweep folds by itself: usage is then late by seconds, not by an
-    outage.
+    What has waited longer than any healthy worker would let it is folded here: usage is then
+    late by seconds, even while Redis is away or no worker serves.
     """
-    with step() as (session, _):
-        busy = installation.tenants_with_work(session)
-    for shard in sorted({installation.shard_of(tenant_id) for tenant_id in busy}):
-        if not hints().enqueue_fold(shard):
+    with step() as (session, now):
+        waiting = installation.waiting_since(session)
+    shards: dict[int, datetime] = {}
+    for tenant_id, since in waiting.items():
+        shard = installation.shard_of(tenant_id)
+        shards[shard] = min(since, shards.get(shard, since))
+    for shard, since in sorted(shards.items()):
+        is_hinted = hints().enqueue_fold(shard)
+        if not is_hinted or now - since > PATIENCE:
             taken, _ = counters.drain(shard)
-            log.warning("folded without redis", extra={"shard": shard, "events": taken})
+            log.warning("the sweep folded", extra={"shard": shard, "events": taken})
 
 
 def resume_filling() -> None:

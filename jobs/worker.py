@@ -24,6 +24,7 @@ from rq.job import Job
 
 from jobs.runtime import config
 from webapp import logs, queues
+from webapp.config import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,9 @@ def run_kind(kind: str) -> None:
     """Serve one queue in this process until told to stop; wait out a Redis that is away."""
     logs.configure(config().log_level)
     logging.getLogger("rq").setLevel(logging.WARNING)
-    connection = queues.connect(config().redis_url, timeout_seconds=None)
+    connection = queues.connect(
+        config().redis_url, verify_tls=config().redis_tls_verify, timeout_seconds=None
+    )
     worker_class = _QuietWorker if kind == queues.COUNTERS else Worker
     while True:
         try:
@@ -129,4 +132,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(str(error))

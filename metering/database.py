@@ -74,6 +74,8 @@ def engine_options(*, pool_size: int, application_name: str) -> dict[str, Any]:
         "max_overflow": 2,
         # A restarted Postgres costs the pool a ping, not a request an error.
         "pool_pre_ping": True,
+        # An error's text ends up in logs: it must not carry what customers sent.
+        "hide_parameters": True,
         "connect_args": {
             "application_name": application_name,
             "connect_timeout": 5,
@@ -135,7 +137,7 @@ def sqlstate(error: DBAPIError) -> str:
 def blames_the_data(error: DBAPIError) -> bool:
     """True if the rows themselves were refused, so that the same rows would fail again.
 
-    Classes 22 (data), 23 (integrity) and P0 (raised by a trigger); everything else — lost
-    connections, deadlocks, time-outs, a full disk — says nothing about a row.
+    Classes 22 (data), 23 (integrity), 54 (too long for an index) and P0 (raised by a trigger);
+    everything else — lost connections, deadlocks, time-outs, a full disk — says nothing of a row.
     """
-    return sqlstate(error)[:2] in {"22", "23", "P0"}
+    return sqlstate(error)[:2] in {"22", "23", "54", "P0"}

@@ -75,6 +75,16 @@ def tenants_with_work(session: Session, shard: int | None = None) -> list[str]:
     return [tenant for tenant in busy if shard is None or shard_of(tenant) == shard]
 
 
+def waiting_since(session: Session) -> dict[str, datetime]:
+    """By tenant with unfolded events, when the oldest of them was recorded."""
+    since = {}
+    for tenant_id in tenants_with_work(session):
+        oldest = session.execute(text(_OLDEST), {"tenant_id": tenant_id}).scalar()
+        if oldest is not None:
+            since[tenant_id] = oldest
+    return since
+
+
 def metrics_to_fill(session: Session) -> list[tuple[str, str]]:
     """(tenant, metric) pairs whose unique counts are still being completed from the ledger."""
     statement = select(Metric.tenant_id, Metric.metric).where(Metric.unique_filled_to.is_not(None))
@@ -111,10 +121,6 @@ def totals(session: Session) -> Totals:
     """Sum up over all tenants, for `/metrics`; the backlog is counted to a million."""
     sums = session.execute(text(_TOTALS)).one()
     backlog = session.execute(text(_BACKLOG), {"most": COUNTED_TO}).scalar_one()
-    oldest = [
-        session.execute(text(_OLDEST), {"tenant_id": tenant_id}).scalar()
-        for tenant_id in tenants_with_work(session)
-    ]
     return Totals(
         folded=sums[0],
         folds=sums[1],
@@ -124,7 +130,7 @@ def totals(session: Session) -> Totals:
         reaggregations=sums[5],
         unfolded=backlog,
         unfolded_is_lower_bound=backlog == COUNTED_TO,
-        oldest_unfolded_at=min((at for at in oldest if at is not None), default=None),
+        oldest_unfolded_at=min(waiting_since(session).values(), default=None),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from sandbox.errors import SandboxError
+from sandbox.programs import counters_are_served
 from sandbox.settings import Settings
 from sandbox.supervisor import Supervisor
 
@@ -14,7 +15,8 @@ from sandbox.supervisor import Supervisor
 def main() -> int:
     from_file = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
     try:
-        return Supervisor(Settings.read({**from_file, **os.environ})).run()
+        settings = Settings.read({**from_file, **os.environ})
+        return Supervisor(settings, are_served=counters_are_served).run()
     except SandboxError as error:
         print(error, file=sys.stderr)
     except OSError as error:  # a folder that may not be written to, a disk that is full

@@ -17,7 +17,7 @@ curl -X POST {address}/v1/events/ingest -H "Content-Type: application/json" \\
   -d '{{"events":[{{"tenantId":"your-tenant-id","metric":"api_calls","customerRef":"cus_ABC123",\
 "quantity":100,"ts":"2025-01-16T14:30:00Z"}}]}}'
 
-Ctrl-C stops everything.
+`.venv/bin/stripemeter --help` works on this sandbox from this folder. Ctrl-C stops everything.
 """
 
 

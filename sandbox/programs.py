@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
 from sandbox import processes
 from sandbox.errors import SandboxError
 
@@ -24,6 +26,15 @@ PROGRAMS = (
     Command("worker", [sys.executable, "-m", "jobs.worker"]),
     Command("clock", [sys.executable, "-m", "jobs.schedule"]),
 )
+
+
+def counters_are_served(redis_url: str) -> bool:
+    """True once a worker waits for fold jobs: the first event is then counted at once."""
+    try:
+        with redis.Redis.from_url(redis_url, socket_timeout=1, retry=None) as connection:
+            return bool(connection.scard("rq:workers:counters"))
+    except redis.RedisError:
+        return False
 
 
 class Program:

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sandbox import instance, locks, ports, processes
 from sandbox.banner import banner
@@ -32,10 +32,13 @@ class Supervisor:
         settings: Settings,
         migration: Command = MIGRATION,
         programs: Sequence[Command] = PROGRAMS,
+        are_served: Callable[[str], bool] | None = None,
     ) -> None:
+        """are_served: given the Redis URL, whether the workers take jobs yet."""
         self.settings = settings
         self.migration = migration
         self.programs = programs
+        self.are_served = are_served
         self._run_folder = settings.home / "run"
         self._logs = settings.home / "logs"
         self._metrics = self._run_folder / "prometheus"
@@ -89,6 +92,14 @@ class Supervisor:
             "DATABASE_URL": self.settings.database_url or self._start_server(Postgres(home), undo),
             "REDIS_URL": self.settings.redis_url or self._start_server(Valkey(home), undo),
         }
+        self._write_urls(undo)
+
+    def _write_urls(self, undo: contextlib.ExitStack) -> None:
+        """Tell the `stripemeter` command, run in the same folder, where the servers are."""
+        path = self._run_folder / "servers.env"
+        undo.callback(path.unlink, missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text("".join(f"{name}='{url}'\n" for name, url in self._urls.items()))
 
     def _start_server(self, server: Daemon, undo: contextlib.ExitStack) -> str:
         say(f"Starting {server.name} …")
@@ -122,12 +133,12 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._stop.requested and not self._is_ready():
+        while not self._stop.requested and not (self._is_ready() and self._is_served()):
             self._look_after()
             if time.monotonic() > deadline:
                 log = self._logs / "web.log"
                 raise SandboxError(
-                    f"The web was not ready after {READY_SECONDS:.0f} s; {log} ends with:\n"
+                    f"It was not ready after {READY_SECONDS:.0f} s; {log} ends with:\n"
                     f"{processes.tail(log)}"
                 )
             self._stop.sleep(LOOK_SECONDS)
@@ -140,6 +151,9 @@ class Supervisor:
                 return connection.getresponse().status == http.HTTPStatus.OK
             except (OSError, http.client.HTTPException):
                 return False
+
+    def _is_served(self) -> bool:
+        return self.are_served is None or self.are_served(self._urls["REDIS_URL"])
 
     def _empty_metrics(self) -> None:
         """Forget the counts of processes that are no more; the folder has to be there, though."""

@@ -9,15 +9,16 @@ from datetime import datetime
 
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import BaseConverter
 
 from metering.database import engine_options
 from webapp import clock as wall_clock
 from webapp import config as configuration
 from webapp import health, logs, problems, telemetry
+from webapp.body import MAX_BODY_BYTES
 from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
 from webapp.console.views import blueprint as console
-from webapp.endpoint import MAX_BODY_BYTES
 from webapp.events.views import blueprint as events
 from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
@@ -29,6 +30,16 @@ from webapp.welcome.views import blueprint as welcome
 
 BLUEPRINTS = (catalog, console, events, health.blueprint, ingest, keys, usage, welcome)
 
+
+class RestOfPath(BaseConverter):
+    """The rest of the path, whatever it holds."""
+
+    part_isolating = False
+    regex = r"[\s\S]+"
+
+
+# What is counted under its own name; anybody can invent others, each a time series for ever.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Scripts and styles are our own files only; nothing is framed, nothing is sniffed.
 _HEADERS = {
@@ -49,6 +60,9 @@ def create_app(
     logs.configure(config.log_level)
     app = Flask(__name__)
     app.url_map.strict_slashes = False
+    # A name may hold slashes, also two together: /v1/metrics/tokens%2F%2Finput.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["rest"] = RestOfPath
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         SQLALCHEMY_DATABASE_URI=config.database_url,
@@ -58,8 +72,10 @@ def create_app(
     )
     if config.trusted_proxies:
         hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    app.extensions["stripemeter"] = Runtime(config, clock, Hints(config.redis_url))
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    app.extensions["stripemeter"] = Runtime(
+        config, clock, Hints(config.redis_url, verify_tls=config.redis_tls_verify)
+    )
     db.init_app(app)
     problems.install(app)
     _install_request_hooks(app, clock)
@@ -89,13 +105,14 @@ def _observe(response: Response) -> None:
     """Count and log the request, by its route and never by what it names."""
     route = request.url_rule.rule if request.url_rule else "unmatched"
     seconds = time.perf_counter() - g.started
-    telemetry.REQUESTS.labels(request.method, route, response.status_code).inc()
+    method = request.method if request.method in _METHODS else "other"
+    telemetry.REQUESTS.labels(method, route, response.status_code).inc()
     telemetry.DURATION.labels(route).observe(seconds)
     level = telemetry.log.info if response.status_code < 500 else telemetry.log.warning
     level(
         "request",
         extra={
-            "method": request.method,
+            "method": method,
             "route": route,
             "status": response.status_code,
             "milliseconds": round(seconds * 1000, 2),

@@ -47,6 +47,7 @@ def principal() -> Principal:
         g.principal = _from_key() or _from_session() or _from_sandbox()
         # The look-up's transaction ends here: a body that trickles in must not keep one open.
         db.session().rollback()
+        g.tenant_id = g.principal.tenant_id
     caller: Principal = g.principal
     return caller
 

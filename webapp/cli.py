@@ -4,19 +4,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import click
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from dotenv import load_dotenv
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from metering import installation
+from metering.catalog import metrics
 from metering.catalog.period import Span
 from metering.counters import rebuild
-from metering.database import make_engine, unit_of_work
-from metering.errors import DomainError
+from metering.database import make_engine, sqlstate, unit_of_work
+from metering.errors import DomainError, InvalidInputError
 from metering.tenancy import console as sessions
 from metering.tenancy import keys as api_keys
 from metering.tenancy import scopes as scope_names
@@ -31,7 +32,9 @@ OPERATOR = "operator"
 
 @contextmanager
 def _session() -> Iterator[Session]:
-    engine = make_engine(configuration.load().database_url, application_name="stripemeter cli")
+    engine = make_engine(
+        configuration.load(needs_redis=False).database_url, application_name="stripemeter cli"
+    )
     try:
         with Session(engine) as session:
             yield session
@@ -49,7 +52,7 @@ def migrate() -> None:
     """Bring the database's schema to this version."""
     config = AlembicConfig()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["database_url"] = configuration.load().database_url
+    config.attributes["database_url"] = configuration.load(needs_redis=False).database_url
     command.upgrade(config, "head")
     click.echo("The database is up to date.")
 
@@ -115,8 +118,7 @@ def list_keys(tenant_id: str) -> None:
     """List a tenant's keys, the ended ones too."""
     with _session() as session:
         for key in api_keys.listed(session, tenant_id):
-            ends = f"ends {key.expires_at:%Y-%m-%d %H:%M}Z" if key.expires_at else "live"
-            click.echo(f"{key.key_id}\t{ends}\t{key.name}\t{','.join(key.scopes)}")
+            click.echo("\t".join((key.key_id, _state(key), key.name, _scopes(key))))
 
 
 @keys.command("rotate")
@@ -148,8 +150,19 @@ def revoke_key(key_id: str, tenant_id: str) -> None:
     click.echo(f"Revoked {key_id}.")
 
 
+def _state(key: ApiKey) -> str:
+    if key.expires_at is None:
+        return "live"
+    verb = "ended" if key.expires_at <= clock.wall() else "ends"
+    return f"{verb} {key.expires_at:%Y-%m-%d %H:%M}Z"
+
+
+def _scopes(key: ApiKey) -> str:
+    return "all" if set(key.scopes) == scope_names.ALL else ",".join(key.scopes)
+
+
 def _print_new(key: ApiKey, secret: str) -> None:
-    click.echo(f"Key {key.key_id} ({', '.join(key.scopes)}). Keep it; it is not shown again:")
+    click.echo(f"Key {key.key_id} ({_scopes(key)}). Keep it; it is not shown again:")
     click.echo(secret)
 
 
@@ -164,7 +177,7 @@ def console() -> None:
 @click.option("--base-url", help="Where the web is reached; http://localhost:PORT by default.")
 def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
     """Print a link that signs one browser in, once, within 15 minutes."""
-    base = base_url or f"http://localhost:{configuration.load().port}"
+    base = base_url or f"http://localhost:{configuration.load(needs_redis=False).port}"
     with _session() as session, unit_of_work(session):
         token = sessions.make_link(session, tenant_id, role, now=clock.wall())
     click.echo(f"{base.rstrip('/')}/console/enter?token={token}")
@@ -182,25 +195,41 @@ def counters() -> None:
 @click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Day after, UTC.")
 def rebuild_counters(tenant_id: str, metric: str, since: datetime, until: datetime) -> None:
     """Compute counters anew from the ledger, day by day; right ones are left alone."""
-    day, changed = since.replace(tzinfo=UTC), 0
+    day, end = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
+    if day >= end:
+        raise InvalidInputError("--until must lie after --since")
+    changed = 0
     with _session() as session:
-        while day < until.replace(tzinfo=UTC):
+        tenant_rows.get(session, tenant_id)
+        metrics.get(session, tenant_id, metric)
+        while day < end:
             span = Span(day, day + timedelta(days=1))
             with unit_of_work(session):
                 done = rebuild.rebuild(session, tenant_id, metric, span, now=clock.wall())
             changed += done.segments + done.counters
             day = span.end_at
-    click.echo("Every counter was right." if not changed else f"Mended {changed} rows.")
+    rows = "row" if changed == 1 else "rows"
+    click.echo(f"Mended {changed} {rows}." if changed else "Every counter was right.")
 
 
 def main() -> None:
     """Run the command; a refusal is one sentence, not a traceback."""
-    load_dotenv(".env")
+    configuration.read_files()
     try:
         stripemeter()
     except (DomainError, configuration.ConfigError) as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
-    except OperationalError as error:
-        click.echo(f"The database cannot be reached: {error.orig}", err=True)
-        sys.exit(1)
+        _end(str(error))
+    except DBAPIError as error:
+        _end(_SENTENCES.get(sqlstate(error), f"The database cannot be used: {error.orig}"))
+
+
+_SENTENCES = {
+    "42P01": "The database has no schema yet: run `stripemeter migrate` first.",
+    "42703": "The database has another version's schema: run `stripemeter migrate` first.",
+    "55P03": "Another job is working on this tenant's counters: try again in a minute.",
+}
+
+
+def _end(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(1)

@@ -10,9 +10,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import load_dotenv
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-TRUE, FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 class ConfigError(Exception):
@@ -43,13 +46,26 @@ class Config:
     stripe_live_key: str | None = None
     stripe_test_key: str | None = None
     log_level: str = "INFO"
+    # Off only where the platform's Redis shows a certificate of its own making.
+    redis_tls_verify: bool = True
     # Several processes write their counts to files that /metrics adds up.
     metrics_shared: bool = False
 
 
-def load(environ: Mapping[str, str] | None = None) -> Config:
-    """Read the environment. Raises ConfigError naming everything that is wrong with it."""
-    return _Reader(os.environ if environ is None else environ).config()
+def load(environ: Mapping[str, str] | None = None, *, needs_redis: bool = True) -> Config:
+    """Read the environment. Raises ConfigError naming everything that is wrong with it.
+
+    needs_redis: False for commands that only talk to the database.
+    """
+    reader = _Reader(os.environ if environ is None else environ)
+    return reader.config(needs_redis=needs_redis)
+
+
+def read_files() -> None:
+    """Let `.env` fill in what the environment does not set, for the command line; and then a
+    sandbox that runs in this folder, which writes down where its servers are."""
+    load_dotenv(".env")
+    load_dotenv(Path(os.environ.get("STRIPEMETER_HOME") or ".local") / "run" / "servers.env")
 
 
 def share_metrics() -> None:
@@ -82,10 +98,10 @@ class _Reader:
         self.environ = environ
         self.problems: list[str] = []
 
-    def config(self) -> Config:
+    def config(self, *, needs_redis: bool) -> Config:
         config = Config(
             database_url=self._database_url(),
-            redis_url=self._redis_url(),
+            redis_url=self._redis_url(needed=needs_redis),
             sandbox=self._flag("STRIPEMETER_SANDBOX"),
             port=self._number("PORT", 3000, 1, 65535),
             bind_host=self.environ.get("BIND_HOST", "0.0.0.0"),
@@ -96,6 +112,7 @@ class _Reader:
             stripe_live_key=self._stripe_key("STRIPE_LIVE_KEY", "live"),
             stripe_test_key=self._stripe_key("STRIPE_TEST_KEY", "test"),
             log_level=self._level(),
+            redis_tls_verify=self._flag("REDIS_TLS_VERIFY", default=True),
             metrics_shared=METRICS_DIRECTORY in self.environ,
         )
         if self.problems:
@@ -110,16 +127,20 @@ class _Reader:
             self.problems.append("DATABASE_URL must begin with postgresql:// or postgres://")
         return url
 
-    def _redis_url(self) -> str:
+    def _redis_url(self, *, needed: bool) -> str:
         url = self.environ.get("REDIS_URL", "")
+        if not url and not needed:
+            return ""
         if not url:
             self.problems.append("REDIS_URL is missing (redis://host:6379/0)")
         elif not url.startswith(("redis://", "rediss://", "unix://")):
             self.problems.append("REDIS_URL must begin with redis://, rediss:// or unix://")
         return url
 
-    def _flag(self, name: str) -> bool:
+    def _flag(self, name: str, *, default: bool = False) -> bool:
         value = self.environ.get(name, "").strip().lower()
+        if not value:
+            return default
         if value not in TRUE + FALSE:
             self.problems.append(f"{name} must be 1 or 0, not {value!r}")
         return value in TRUE

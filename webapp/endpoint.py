@@ -4,6 +4,7 @@ The wrapper checks the caller, loads what was sent and finds the tenant, so that
 forget the wall; the same declaration is what `/openapi.json` is generated from.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,11 +15,12 @@ from flask.typing import ResponseReturnValue
 from marshmallow import Schema, ValidationError
 
 from webapp import auth
+from webapp import body as request_body
 from webapp.problems import ProblemError
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_REQUEST_KEY = 250
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def endpoint(contract: Contract) -> Callable[[View], View]:
             loaded: dict[str, Any] = {}
             if contract.query is not None:
                 loaded["query"] = _load(contract.query(), _query_arguments())
+            else:
+                refuse_query()
             if contract.body is not None:
                 loaded["body"] = _load(contract.body(), read_json())
             if contract.scope is not None:
@@ -84,14 +88,54 @@ def check_scope(scope: str) -> None:
         raise ProblemError(403, f"This key lacks the scope {scope}.")
 
 
-def read_json() -> Any:
-    """The request's JSON body; ProblemError 415 or 400 if there is none to read."""
-    if not request.is_json:
-        raise ProblemError(415, "Send a JSON body with Content-Type: application/json.")
-    body = request.get_json(silent=True)
+def read_json() -> dict[str, Any]:
+    """The request's JSON object; ProblemError 415, 413 or 400 if there is none to read.
+
+    A name given twice is refused: one of the two would be dropped without a word.
+    """
+    text = request_body.read(request)
+    try:
+        body = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except RecursionError:
+        raise ProblemError(400, "The body is nested too deeply to be read.") from None
+    except ValueError as error:
+        raise ProblemError(400, f"The body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise ProblemError(400, "The body is not a JSON object.")
     return body
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return members
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def request_key() -> str | None:
+    """The `Idempotency-Key` header; ProblemError 422 if it cannot name a request."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_REQUEST_KEY or not key.isprintable():
+        raise ProblemError(
+            422,
+            f"The Idempotency-Key header must be 1 to {MAX_REQUEST_KEY} printable characters.",
+            errors=[("/Idempotency-Key", "is not usable")],
+        )
+    return key
+
+
+def refuse_query() -> None:
+    """Raise ProblemError 422 for a query where none is expected: it would be ignored."""
+    for name in request.args:
+        raise ProblemError(
+            422, f"{name}: unknown field", errors=[(f"/{name}", "is not expected in the query")]
+        )
 
 
 def _query_arguments() -> dict[str, str]:

@@ -146,6 +146,8 @@ def _exact_types(_: Any, field: fields.Field[Any], **kwargs: Any) -> dict[str, A
     """The wire types of our own fields, which the plugin cannot know."""
     if isinstance(field, ingest.MetaField):
         return {"type": ["object", "null"], "additionalProperties": True}
+    if isinstance(field, wire.FlagField):
+        return {"type": "boolean"}
     if isinstance(field, wire.InstantField):
         kind = ["string", "null"] if field.allow_none else "string"
         return {"type": kind, "format": "date-time"}

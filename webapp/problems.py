@@ -1,6 +1,7 @@
 """Refusals as RFC 9457 problem documents. The one table from the core's kinds to statuses."""
 
 import logging
+import traceback
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -66,15 +67,35 @@ def document(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _clean(detail),
         "requestId": g.get("request_id"),
     }
-    listed = [{"pointer": pointer, "message": message} for pointer, message in errors]
+    listed = [{"pointer": _clean(at), "message": _clean(text)} for at, text in errors]
     if listed:
         body["errors"] = listed
     response = wire.answer(body, status, headers)
     response.mimetype = "application/problem+json"
     return response
+
+
+def _log_database_error(error: DBAPIError | PoolTimeoutError) -> None:
+    """Say what and where, but not the whole text: its DETAIL may quote a row, meta and all."""
+    origin = getattr(error, "orig", None) or error
+    diagnosis = getattr(origin, "diag", None)
+    log.error(
+        "database error",
+        extra={
+            "kind": type(origin).__name__,
+            "sqlstate": getattr(origin, "sqlstate", None),
+            "reason": getattr(diagnosis, "message_primary", None) or str(origin).partition("\n")[0],
+            "stack": "".join(traceback.format_tb(error.__traceback__)),
+        },
+    )
+
+
+def _clean(text: str) -> str:
+    """What was sent may be quoted, and may hold a lone surrogate, which no answer can."""
+    return text.encode(errors="replace").decode()
 
 
 def install(app: Flask) -> None:
@@ -109,7 +130,7 @@ def install(app: Flask) -> None:
             or (isinstance(error, OperationalError) and not sqlstate(error))
             or sqlstate(error)[:2] in _PASSING
         )
-        log.error("database error", exc_info=error)
+        _log_database_error(error)
         if passing:
             return document(
                 503,

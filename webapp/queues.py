@@ -34,10 +34,17 @@ def wake_flag(shard: int) -> str:
     return f"sm:wake:{shard}"
 
 
-def connect(url: str, *, timeout_seconds: float | None = TIMEOUT_SECONDS) -> redis.Redis:
-    """A Redis client; workers pass None, for they wait on purpose."""
+def connect(
+    url: str, *, verify_tls: bool = True, timeout_seconds: float | None = TIMEOUT_SECONDS
+) -> redis.Redis:
+    """A Redis client; workers pass no time-out, for they wait on purpose.
+
+    verify_tls: False for platforms whose Redis shows a certificate of its own making.
+    """
+    tls = {"ssl_cert_reqs": "none"} if url.startswith("rediss:") and not verify_tls else {}
     return redis.Redis.from_url(
         url,
+        **tls,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds or 5,
         retry=None,
@@ -47,8 +54,8 @@ def connect(url: str, *, timeout_seconds: float | None = TIMEOUT_SECONDS) -> red
 class Hints:
     """Enqueues work after a commit; never raises, for the commit has already happened."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url)
+    def __init__(self, url: str, *, verify_tls: bool = True) -> None:
+        self._redis = connect(url, verify_tls=verify_tls)
         self._silent_until = 0.0
 
     def wake_counters(self, tenant_id: str) -> None:

@@ -12,8 +12,9 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 
 from metering.errors import InvalidInputError
 
-LATEST_YEAR = 2100
-FIRST_YEAR = 2000
+FIRST_YEAR, LATEST_YEAR = 2000, 2100
+FIRST_INSTANT = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+END_INSTANT = datetime(LATEST_YEAR, 1, 1, tzinfo=UTC)
 # Real offsets lie between -12:00 and +14:00; Postgres takes them up to 15:59.
 INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
@@ -49,7 +50,8 @@ def read_instant(text: str) -> datetime:
         value = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"is not a real date and time: {error}") from None
-    if not FIRST_YEAR <= value.year < LATEST_YEAR:
+    # As instants: at another offset the year that is written may be a neighbour of the real one.
+    if not FIRST_INSTANT <= value < END_INSTANT:
         raise ValueError(f"must lie between the years {FIRST_YEAR} and {LATEST_YEAR}")
     return value
 
@@ -81,6 +83,15 @@ class InstantField(fields.Field[datetime]):
             return read_instant(value)
         except ValueError as error:
             raise ValidationError(str(error)) from None
+
+
+class FlagField(fields.Field[bool]):
+    """JSON's true or false and nothing that resembles them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("must be true or false")
+        return value
 
 
 class TextField(fields.String):

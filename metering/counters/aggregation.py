@@ -52,12 +52,18 @@ OF_PARTS = """
     (array_agg(s.last_key ORDER BY s.last_occurred_at DESC, s.last_key DESC))[1] AS last_key
 """
 
+# How `unique_members` names a resource: by its id, or where that is long by its digest, which is
+# longer than any id that stands for itself.
+RESOURCE_KEY = """
+    CASE WHEN octet_length({resource_id}) <= 64 THEN {resource_id}
+         ELSE 'sha256:' || encode(sha256(convert_to({resource_id}, 'UTF8')), 'hex') END
+"""
+
 # True of an event `e` that a counter holds: neither waiting, nor set aside, nor a dead letter.
 IS_FOLDED = """
     NOT EXISTS (SELECT 1 FROM unfolded u WHERE u.tenant_id = %(tenant_id)s
         AND u.recorded_at = e.recorded_at AND u.idempotency_key = e.idempotency_key)
     AND NOT EXISTS (SELECT 1 FROM set_aside a WHERE a.tenant_id = %(tenant_id)s
-        AND a.customer_ref = e.customer_ref AND a.metric = e.metric
         AND a.idempotency_key = e.idempotency_key)
     AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.tenant_id = %(tenant_id)s
         AND d.idempotency_key = e.idempotency_key)

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from metering.counters.aggregation import RESOURCE_KEY
 from metering.database import blames_the_data, sqlstate
 from metering.tenancy import locks
 
@@ -35,7 +36,7 @@ class Folded:
 # order of folding cannot matter. Parts are put together by UNION ALL and grouping, never by joins:
 # the planner takes each part for a row and would join ten thousand of them in nested loops. LATERAL
 # with OFFSET 0 ties the ledger to its primary key, analysed or not.
-_FOLD = """
+_FOLD = f"""
 WITH taken AS (
     DELETE FROM unfolded
     WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
@@ -88,8 +89,9 @@ WITH taken AS (
            quantity, late, %(now)s
     FROM judged WHERE late IS NOT NULL
 ), members AS (
-    INSERT INTO unique_members (tenant_id, customer_ref, metric, period_start, resource_id)
-    SELECT DISTINCT %(tenant_id)s, customer_ref, metric, period_start, resource_id
+    INSERT INTO unique_members (tenant_id, customer_ref, metric, period_start, resource_key)
+    SELECT DISTINCT %(tenant_id)s, customer_ref, metric, period_start,
+           {RESOURCE_KEY.format(resource_id="resource_id")}
     FROM judged WHERE unique_enabled AND resource_id IS NOT NULL AND late IS NULL
     ORDER BY 2, 3, 4, 5
     ON CONFLICT DO NOTHING

@@ -58,9 +58,9 @@ def ask(session: Session, question: Question) -> History:
 
     Raises: InvalidInputError where the span is longer than its source can serve.
     """
+    _check_length(question)
     starts = list(_bucket_starts(question))
     covered = Span(starts[0], _after(starts[-1], question))
-    _check_length(question)
     by_bucket = _readings(session, question, covered, starts)
     whole = _readings(session, question, covered, starts[:1])
     empty = Decimal(0) if question.aggregation in ("sum", "count", "unique") else None
@@ -80,8 +80,8 @@ def _needs_ledger(question: Question) -> bool:
 
 
 def _keeps_full_hours(question: Question) -> bool:
-    """True if the zone is whole hours off UTC all through the span."""
-    day, instant = timedelta(days=1), question.span.start_at
+    """True if the zone is whole hours off UTC from the first bucket's start on."""
+    day, instant = timedelta(days=1), _floor(question.span.start_at, question)
     while instant < question.span.end_at + day:
         offset = instant.astimezone(question.zone).utcoffset()
         if offset is None or offset % timedelta(hours=1):

@@ -1,6 +1,6 @@
 """Counters and their segments, and the events that no counter holds."""
 
-from sqlalchemy import BigInteger, PrimaryKeyConstraint, Text, text
+from sqlalchemy import BigInteger, Index, PrimaryKeyConstraint, Text, text
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from metering.database import Base, Instant, Key, Quantity
@@ -69,18 +69,22 @@ class Segment(Aggregates, Base):
 
 
 class UniqueMember(Base):
-    """A resource seen in a period: one row, so that a unique count is exact."""
+    """A resource seen in a period: one row, so that a unique count is exact.
+
+    resource_key: the resource's id, or the SHA-256 of a long one: four names at their longest do
+    not fit into an index row. `aggregation.RESOURCE_KEY` makes it.
+    """
 
     __tablename__ = "unique_members"
     __table_args__ = (
-        PrimaryKeyConstraint("tenant_id", "customer_ref", "metric", "period_start", "resource_id"),
+        PrimaryKeyConstraint("tenant_id", "customer_ref", "metric", "period_start", "resource_key"),
     )
 
     tenant_id: Mapped[Key]
     customer_ref: Mapped[Key]
     metric: Mapped[Key]
     period_start: Mapped[Instant]
-    resource_id: Mapped[Key]
+    resource_key: Mapped[Key]
 
 
 class SetAside(Base):
@@ -88,13 +92,14 @@ class SetAside(Base):
 
     __tablename__ = "set_aside"
     __table_args__ = (
-        PrimaryKeyConstraint("tenant_id", "customer_ref", "metric", "idempotency_key"),
+        PrimaryKeyConstraint("tenant_id", "idempotency_key"),
+        Index(None, "tenant_id", "customer_ref", "metric", "period_start"),
     )
 
     tenant_id: Mapped[Key]
+    idempotency_key: Mapped[Key]
     customer_ref: Mapped[Key]
     metric: Mapped[Key]
-    idempotency_key: Mapped[Key]
     period_start: Mapped[Instant]
     quantity: Mapped[Quantity]
     reason: Mapped[str] = mapped_column(Text)

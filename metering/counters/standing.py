@@ -22,9 +22,7 @@ def of_events(session: Session, tenant_id: str, events: Sequence[Event]) -> dict
     )
     aside = select(SetAside.idempotency_key).where(
         SetAside.tenant_id == tenant_id,
-        tuple_(SetAside.customer_ref, SetAside.metric, SetAside.idempotency_key).in_(
-            [(event.customer_ref, event.metric, event.idempotency_key) for event in events]
-        ),
+        SetAside.idempotency_key.in_(keys),
     )
     dead = select(DeadLetter.idempotency_key).where(
         DeadLetter.tenant_id == tenant_id, DeadLetter.idempotency_key.in_(keys)

@@ -10,15 +10,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import Metric
-from metering.counters.aggregation import IS_FOLDED
+from metering.counters.aggregation import IS_FOLDED, RESOURCE_KEY
 from metering.counters.models import Counter
 from metering.database import plan_as_sets
 from metering.tenancy import locks
 
 _FILL = f"""
 WITH found AS (
-    INSERT INTO unique_members (tenant_id, customer_ref, metric, period_start, resource_id)
-    SELECT DISTINCT %(tenant_id)s, e.customer_ref, %(metric)s, c.period_start, e.resource_id
+    INSERT INTO unique_members (tenant_id, customer_ref, metric, period_start, resource_key)
+    SELECT DISTINCT %(tenant_id)s, e.customer_ref, %(metric)s, c.period_start,
+           {RESOURCE_KEY.format(resource_id="e.resource_id")}
     FROM events e
     JOIN counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = e.customer_ref
         AND c.metric = %(metric)s

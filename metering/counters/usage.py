@@ -1,7 +1,7 @@
 """What was used: the one place where a shown number comes from, with its `as_of`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -98,28 +98,52 @@ def of_customer(
     if complete_to < now:
         backlog = _backlog(session, tenant_id, customer_ref)
     aside = _set_aside(session, tenant_id, customer_ref, span)
+    shown = [_counted(counter, metric, aside, backlog) for counter, metric in counters]
+    # What came too late for good is no usage, but whoever looks for it must find it.
+    missing = aside.keys() - {metric.metric for metric in shown}
+    for metric in _metrics(session, tenant_id, missing):
+        shown.append(_uncounted(metric, span, aside, backlog))
     return Usage(
-        metrics=[
-            MetricUsage(
-                metric=counter.metric,
-                value=reading(metric.aggregation, counter, counter.unique_count),
-                aggregation=metric.aggregation,
-                display_name=metric.display_name,
-                unit=metric.unit,
-                lateness_seconds=metric.lateness_seconds,
-                span=Span(counter.period_start, counter.period_end),
-                watermark=counter.watermark,
-                event_count=counter.event_count,
-                set_aside=aside.get(counter.metric, 0),
-                unfolded=backlog.by_metric.get(counter.metric, 0),
-                unique_complete=metric.unique_filled_to is None,
-            )
-            for counter, metric in counters
-        ],
+        metrics=sorted(shown, key=lambda usage: usage.metric),
         as_of=complete_to,
         folded_at=max((counter.folded_at for counter, _ in counters), default=None),
         backlog=backlog,
     )
+
+
+def _counted(
+    counter: Counter, metric: Metric, aside: dict[str, int], backlog: Backlog
+) -> MetricUsage:
+    value = reading(metric.aggregation, counter, counter.unique_count)
+    span = Span(counter.period_start, counter.period_end)
+    nothing = _uncounted(metric, span, aside, backlog)
+    return replace(
+        nothing, value=value, watermark=counter.watermark, event_count=counter.event_count
+    )
+
+
+def _uncounted(metric: Metric, span: Span, aside: dict[str, int], backlog: Backlog) -> MetricUsage:
+    return MetricUsage(
+        metric=metric.metric,
+        value=Decimal(0),
+        aggregation=metric.aggregation,
+        display_name=metric.display_name,
+        unit=metric.unit,
+        lateness_seconds=metric.lateness_seconds,
+        span=span,
+        watermark=None,
+        event_count=0,
+        set_aside=aside.get(metric.metric, 0),
+        unfolded=backlog.by_metric.get(metric.metric, 0),
+        unique_complete=metric.unique_filled_to is None,
+    )
+
+
+def _metrics(session: Session, tenant_id: str, names: Set[str]) -> Sequence[Metric]:
+    if not names:
+        return []
+    wanted = select(Metric).where(Metric.tenant_id == tenant_id, Metric.metric.in_(names))
+    return session.scalars(wanted).all()
 
 
 def latest_period(
@@ -139,12 +163,12 @@ def latest_period(
 
 
 def watermark(
-    session: Session, tenant_id: str, customer_ref: str, metric: str | None = None
+    session: Session, tenant_id: str, customer_ref: str | None, metric: str | None
 ) -> datetime | None:
-    """The time of the customer's latest counted event."""
-    statement = select(func.max(Counter.watermark)).where(
-        Counter.tenant_id == tenant_id, Counter.customer_ref == customer_ref
-    )
+    """The time of the latest counted event, of a customer and a metric where they are given."""
+    statement = select(func.max(Counter.watermark)).where(Counter.tenant_id == tenant_id)
+    if customer_ref is not None:
+        statement = statement.where(Counter.customer_ref == customer_ref)
     if metric is not None:
         statement = statement.where(Counter.metric == metric)
     return session.scalar(statement)

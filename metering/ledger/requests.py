@@ -51,7 +51,8 @@ def claim(
     if earlier != digest:
         raise InvalidInputError(
             "this Idempotency-Key was used with another body; nothing was written."
-            " Send a mended request under a new key, or give each event its own idempotencyKey",
+            " Send only the events that were refused, mended, under a new key: the others are"
+            " stored already",
             pointer="/Idempotency-Key",
         )
     return False

@@ -195,9 +195,13 @@ def upgrade() -> None:
         sa.Column("quantity", sa.Numeric(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("set_aside_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "customer_ref", "metric", "idempotency_key", name=op.f("pk_set_aside")
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "idempotency_key", name=op.f("pk_set_aside")),
+    )
+    op.create_index(
+        op.f("ix_set_aside_tenant_id_customer_ref_metric_period_start"),
+        "set_aside",
+        ["tenant_id", "customer_ref", "metric", "period_start"],
+        unique=False,
     )
     op.create_table(
         "tenant_locks",
@@ -239,13 +243,13 @@ def upgrade() -> None:
         sa.Column("customer_ref", sa.Text(collation="C"), nullable=False),
         sa.Column("metric", sa.Text(collation="C"), nullable=False),
         sa.Column("period_start", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("resource_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("resource_key", sa.Text(collation="C"), nullable=False),
         sa.PrimaryKeyConstraint(
             "tenant_id",
             "customer_ref",
             "metric",
             "period_start",
-            "resource_id",
+            "resource_key",
             name=op.f("pk_unique_members"),
         ),
     )

@@ -3,7 +3,7 @@
 from marshmallow import fields, validate
 
 from metering.catalog.metrics import AGGREGATIONS, LATE_POLICIES
-from webapp.wire import TextField, WireSchema
+from webapp.wire import FlagField, TextField, WireSchema
 
 _TENANT = {"description": "required without a key"}
 A_YEAR = 366 * 86_400
@@ -24,10 +24,8 @@ class MetricChangesSchema(WireSchema):
     aggregation = fields.String(validate=validate.OneOf(AGGREGATIONS))
     lateness_seconds = fields.Integer(strict=True, validate=validate.Range(min=0, max=A_YEAR))
     late_policy = fields.String(validate=validate.OneOf(LATE_POLICIES))
-    unique = fields.Boolean(
-        truthy={True}, falsy={False}, metadata={"description": "keep exact unique counts"}
-    )
-    carry_over = fields.Boolean(truthy={True}, falsy={False})
+    unique = FlagField(metadata={"description": "keep exact unique counts"})
+    carry_over = FlagField()
 
 
 class MetricSchema(WireSchema):
@@ -63,10 +61,15 @@ class CustomerChangesSchema(WireSchema):
 
     tenant_id = TextField(metadata=_TENANT)
     stripe_customer_id = TextField(
-        allow_none=True, validate=[validate.Length(max=255), validate.Regexp("cus_")]
+        allow_none=True,
+        validate=[validate.Length(max=255), validate.Regexp("cus_", error="must begin with cus_")],
     )
     stripe_account = TextField(
-        allow_none=True, validate=[validate.Length(max=255), validate.Regexp("acct_")]
+        allow_none=True,
+        validate=[
+            validate.Length(max=255),
+            validate.Regexp("acct_", error="must begin with acct_"),
+        ],
     )
     name = TextField(allow_none=True, validate=validate.Length(max=200))
 

@@ -47,7 +47,7 @@ def list_metrics(tenant_id: str, query: dict[str, Any]) -> Response:
     return wire.answer({"metrics": [_metric(metric) for metric in found]})
 
 
-@blueprint.get("/metrics/<metric>")
+@blueprint.get("/metrics/<rest:metric>")
 @endpoint(
     Contract(
         summary="Read a metric",
@@ -64,8 +64,8 @@ def read_metric(metric: str, tenant_id: str, query: dict[str, Any]) -> Response:
     return wire.answer(_metric(metrics.get(db.session(), tenant_id, metric)))
 
 
-@blueprint.put("/metrics/<metric>")
-@blueprint.patch("/metrics/<metric>")
+@blueprint.put("/metrics/<rest:metric>")
+@blueprint.patch("/metrics/<rest:metric>")
 @endpoint(
     Contract(
         summary="Edit a metric",
@@ -116,7 +116,7 @@ def list_customers(tenant_id: str, query: dict[str, Any]) -> Response:
     )
 
 
-@blueprint.get("/customers/<customer_ref>")
+@blueprint.get("/customers/<rest:customer_ref>")
 @endpoint(
     Contract(
         summary="Read a customer",
@@ -137,8 +137,8 @@ def read_customer(customer_ref: str, tenant_id: str, query: dict[str, Any]) -> R
     return wire.answer(_customer(customer_ref, known))
 
 
-@blueprint.put("/customers/<customer_ref>")
-@blueprint.patch("/customers/<customer_ref>")
+@blueprint.put("/customers/<rest:customer_ref>")
+@blueprint.patch("/customers/<rest:customer_ref>")
 @endpoint(
     Contract(
         summary="Edit a customer",

@@ -18,7 +18,7 @@ class EventsQuerySchema(WireSchema):
     start_time = InstantField(metadata={"description": "by ts, inclusive"})
     end_time = InstantField(metadata={"description": "by ts, exclusive"})
     limit = fields.Integer(load_default=25, validate=validate.Range(min=1, max=100))
-    cursor = TextField(validate=validate.Length(max=1000))
+    cursor = TextField(validate=validate.Length(max=4000))
     offset = fields.Integer(load_default=0, validate=validate.Range(min=0, max=10_000))
     sort = fields.String(load_default="recordedAt", validate=validate.OneOf(["recordedAt", "ts"]))
     sort_dir = fields.String(load_default="desc", validate=validate.OneOf(["asc", "desc"]))

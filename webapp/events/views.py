@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, g
+from marshmallow import ValidationError
 from sqlalchemy.orm import Session
 
 from metering.counters import standing, usage
@@ -84,10 +85,9 @@ def _span(
         return start_at, end_at
     if start_at is None and end_at is None:
         end_at = g.now + AHEAD
-        if customer_ref is not None:
-            latest = usage.watermark(session, tenant_id, customer_ref, query.get("metric"))
-            if latest is not None and latest < end_at - read.MOST_BY_TIME:
-                end_at = latest + AHEAD
+        latest = usage.watermark(session, tenant_id, customer_ref, query.get("metric"))
+        if latest is not None and latest < end_at - read.MOST_BY_TIME:
+            end_at = latest + AHEAD
     if start_at is not None:
         return start_at, end_at or start_at + read.MOST_BY_TIME
     assert end_at is not None
@@ -111,7 +111,7 @@ def _event(event: Event, status: str) -> dict[str, Any]:
 
 
 def _cursor(place: tuple[datetime, str]) -> str:
-    text = json.dumps([place[0].isoformat(), place[1]])
+    text = json.dumps([place[0].isoformat(), place[1]], ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
@@ -122,7 +122,7 @@ def _read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
         at, key = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         place = datetime.fromisoformat(at)
         wire.check_text(key)
-    except (ValueError, TypeError, binascii.Error, AttributeError):
+    except (ValueError, TypeError, ValidationError, binascii.Error, AttributeError):
         raise wire.invalid_field("cursor", "is not one that this API gave") from None
     if place.tzinfo is None:
         raise wire.invalid_field("cursor", "is not one that this API gave")

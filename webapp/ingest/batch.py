@@ -98,6 +98,8 @@ def _fast(
     if b"\\u0000" in body:
         return None
     try:
+        if not body.isascii():
+            body.decode()  # msgspec does not look into what it leaves raw
         events = _decoder.decode(body).events
         _refuse_repeated_names(body, events)
         batch = Batch(size=len(events))
@@ -190,8 +192,11 @@ def _plain_meta(meta: Raw | UnsetType) -> Raw | None:
 def _careful(body: bytes, own_tenant: str | None, request_key: str | None, now: datetime) -> Batch:
     events = _events_of(body)
     batch = Batch(size=len(events))
-    named = [e["tenantId"] for e in events if isinstance(e, dict) and "tenantId" in e]
-    _check_wall([tenant for tenant in named if isinstance(tenant, str)], own_tenant)
+    members = [
+        pair for event in events if isinstance(event, literal.Object) for pair in event.pairs
+    ]
+    named = [value for name, value in members if name == "tenantId" and isinstance(value, str)]
+    _check_wall(named, own_tenant)
     schema = EventSchema(now=now)
     for i, event in enumerate(events):
         try:

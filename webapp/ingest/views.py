@@ -12,17 +12,16 @@ from metering.ledger import append as ledger
 from metering.ledger import requests
 from metering.tenancy import tenants
 from webapp import auth, runtime, telemetry, wire
-from webapp.endpoint import Contract, check_scope, declare
+from webapp import body as request_body
+from webapp.endpoint import Contract, check_scope, declare, refuse_query
+from webapp.endpoint import request_key as read_request_key
 from webapp.extensions import db
-from webapp.ingest import body as request_body
 from webapp.ingest.batch import Batch, parse
 from webapp.ingest.schemas import (
-    MAX_HEADER_KEY,
     BatchSchema,
     IngestAnswerSchema,
     Result,
 )
-from webapp.problems import ProblemError
 
 blueprint = Blueprint("ingest", __name__, url_prefix="/v1/events")
 
@@ -43,7 +42,8 @@ def ingest() -> Response:
     check_scope("events:write")
     caller = auth.principal()
     body = request_body.read(request)
-    request_key = _request_key()
+    refuse_query()
+    request_key = read_request_key()
     batch = parse(body, own_tenant=caller.tenant_id, request_key=request_key, now=g.now)
     try:
         outcomes = _store(batch, body, request_key, careful=False)
@@ -67,23 +67,6 @@ declare(
         headers={"Idempotency-Key": "names the whole request; ≤ 250 characters"},
     ),
 )
-
-
-def _request_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not 1 <= len(key) <= MAX_HEADER_KEY or not key.isprintable():
-        raise ProblemError(
-            422,
-            f"The Idempotency-Key header must be 1 to {MAX_HEADER_KEY} printable characters.",
-            errors=[("/Idempotency-Key", "is not usable")],
-        )
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise ProblemError(422, "The Idempotency-Key header is not text.") from None
-    return key
 
 
 def _store(batch: Batch, body: bytes, request_key: str | None, *, careful: bool) -> dict[int, str]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+import msgspec
+from flask import Blueprint, Response, g
 
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -11,7 +12,7 @@ from metering.tenancy import keys, tenants
 from metering.tenancy.models import ApiKey
 from webapp import auth, wire
 from webapp.catalog.schemas import TenantQuerySchema
-from webapp.endpoint import Contract, endpoint
+from webapp.endpoint import Contract, endpoint, request_key
 from webapp.extensions import db
 from webapp.keys.schemas import EndKeySchema, KeysAnswerSchema, KeySchema, NewKeySchema
 
@@ -53,13 +54,13 @@ def list_keys(tenant_id: str, query: dict[str, Any]) -> Response:
 def create_key(tenant_id: str, body: dict[str, Any]) -> Response:
     """A key can be given no scope that its maker lacks."""
     caller = auth.principal()
-    request_key = request.headers.get("Idempotency-Key")
+    named = request_key()
     with unit_of_work(db.session()) as session:
         if caller.tenant_id is None:
             tenants.ensure(session, tenant_id, mode="test", now=g.now)
-        if request_key is not None:
+        if named is not None:
             first_time = requests.claim(
-                session, tenant_id, OPERATION, request_key, request.get_data(), now=g.now
+                session, tenant_id, OPERATION, named, msgspec.json.encode(body), now=g.now
             )
             if not first_time:
                 raise ConflictError(

@@ -20,6 +20,7 @@ def current(customer_ref: str, period: Span, usage: Usage) -> dict[str, Any]:
     return {
         "customerRef": customer_ref,
         "period": span(period),
+        "asOf": wire.instant(usage.as_of),
         "metrics": [_metric(metric, usage) for metric in usage.metrics],
         "unfolded": usage.backlog.events,
         "unfoldedIsLowerBound": usage.backlog.is_lower_bound,

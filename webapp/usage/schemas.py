@@ -45,6 +45,7 @@ class CurrentAnswerSchema(WireSchema):
 
     customer_ref = fields.String(required=True)
     period = fields.Nested(TimeRangeSchema, required=True)
+    as_of = fields.String(required=True, metadata=_INSTANT)
     metrics = fields.List(fields.Nested(MetricUsageSchema), required=True)
     unfolded = fields.Integer(
         required=True, metadata={"description": "events received and not yet counted"}

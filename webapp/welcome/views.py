@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from metering import installation
-from webapp import openapi, runtime, wire
+from webapp import auth, openapi, runtime, wire
 from webapp.extensions import db
 
 blueprint = Blueprint("welcome", __name__)
@@ -14,9 +14,9 @@ blueprint = Blueprint("welcome", __name__)
 
 @blueprint.get("/")
 def front() -> ResponseReturnValue:
-    """In the sandbox: what is running and where to look. Elsewhere: the console."""
+    """To the sandbox's user: what is running and where to look. To others: the console."""
     app_runtime = runtime.current()
-    if not app_runtime.config.sandbox:
+    if auth.why_not_open(app_runtime.config, request) is not None:
         return redirect("/console", code=302)
     session = db.session()
     totals = installation.totals(session)

@@ -1,0 +1,75 @@
+"""Apps that are not the open sandbox: shut ones, and ones with a clock of their own."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+
+from metering.database import unit_of_work
+from metering.tenancy import tenants
+from tests.support import scalar
+from tests.webapp.support import AppMaker, Clock, make_key
+from webapp import clock as wall_clock
+from webapp import create_app
+from webapp.config import Config
+from webapp.extensions import db
+
+
+@pytest.fixture(scope="session")
+def make_app(config: Config) -> Iterator[AppMaker]:
+    """Build an app with other settings; its connections are closed at the end."""
+    made: list[Flask] = []
+
+    def make(clock: object = wall_clock.wall, **settings: object) -> Flask:
+        app = create_app(replace(config, **settings), clock=clock)  # type: ignore[arg-type]
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def shut_app(make_app: AppMaker) -> Flask:
+    """An app as production runs it: nobody gets in without a key."""
+    return make_app(sandbox=False)
+
+
+@pytest.fixture
+def shut(shut_app: Flask) -> FlaskClient:
+    return shut_app.test_client()
+
+
+@pytest.fixture
+def clock(now: datetime) -> Clock:
+    return Clock(now)
+
+
+@pytest.fixture
+def stranger(session: Session, now: datetime) -> str:
+    """The id of a second, freshly made tenant."""
+    tenant_id = f"stranger-{uuid.uuid4()}"
+    with unit_of_work(session):
+        tenants.create(session, tenant_id, mode="test", now=now)
+    return tenant_id
+
+
+@pytest.fixture
+def strangers_key(session: Session, stranger: str, now: datetime) -> str:
+    """The stranger's key, with every scope there is."""
+    return make_key(session, stranger, ["all"], now=now)
+
+
+@pytest.fixture
+def nothing_written(session: Session, tenant: str) -> Iterator[None]:
+    """The test leaves the ledger of its tenant empty."""
+    yield
+    sql = "SELECT count(*) FROM events WHERE tenant_id = :t"
+    assert scalar(session, sql, t=tenant) == 0

@@ -1,0 +1,268 @@
+"""For every endpoint there is: nothing of another tenant is read, written or revealed.
+
+The URL map is walked and requests are made from the declared schemas, so that a new endpoint is
+covered on the day it is added.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from marshmallow import Schema, fields
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from metering.catalog import customers, metrics
+from metering.database import unit_of_work
+from metering.tenancy import keys, scopes
+from tests.support import entry, fold_all, put
+from tests.webapp.support import bearer, make_key, row_counts, stored
+from webapp import create_app
+from webapp.config import Config
+from webapp.endpoint import Contract
+
+# What has no contract, and why nothing of a tenant's is behind it without a session.
+WITHOUT_CONTRACT = {
+    "static",
+    "welcome.front",  # the sandbox's own page; tests/webapp/test_sandbox_door.py
+    "welcome.description",
+    "welcome.reference",
+    "console.door",  # the console's pages; tests/webapp/test_console.py
+    "console.enter",
+    "console.home",
+    "console.leave",
+}
+PLANTED = "planted-7f3a"
+SAMPLES: dict[str, Any] = {
+    "metric": f"{PLANTED}-metric",
+    "customerRef": f"{PLANTED}-customer",
+    "name": "n",
+    "scopes": ["events:read"],
+    "ts": "2026-01-16T14:30:00Z",
+    "quantity": 1,
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one rule."""
+
+    endpoint: str
+    rule: str
+    method: str
+    contract: Contract | None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.rule}"
+
+
+def every_operation() -> list[Operation]:
+    """The whole URL map, read without a database or a Redis."""
+    app = create_app(Config(database_url="postgresql+psycopg://", redis_url="redis://"))
+    return [
+        Operation(rule.endpoint, rule.rule, method, getattr(view, "contract", None))
+        for rule in app.url_map.iter_rules()
+        for view in [app.view_functions[rule.endpoint]]
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+
+OPERATIONS = every_operation()
+GUARDED = [op for op in OPERATIONS if op.contract is not None and op.contract.scope is not None]
+for_each = pytest.mark.parametrize("operation", GUARDED, ids=str)
+
+
+def test_every_endpoint_is_guarded_or_says_why_not() -> None:
+    assert len(GUARDED) >= 17, "the walk has lost endpoints"
+    for operation in OPERATIONS:
+        if operation.contract is None:
+            assert operation.endpoint in WITHOUT_CONTRACT, f"{operation} has no contract"
+        elif operation.contract.scope is None:
+            assert operation.contract.why_open, f"{operation} is open and does not say why"
+        else:
+            assert operation.contract.scope in scopes.ALL
+
+
+def filled(schema: type[Schema], tenant_id: str | None) -> dict[str, Any]:
+    """The smallest good input of a schema, naming the tenant wherever it can be named."""
+    data: dict[str, Any] = {}
+    for field in schema().fields.values():
+        name = field.data_key
+        if name == "tenantId":
+            if tenant_id is not None:
+                data[name] = tenant_id
+        elif isinstance(field, fields.List) and isinstance(field.inner, fields.Nested):
+            data[name] = [filled(type(field.inner.schema), tenant_id)]
+        elif isinstance(field, fields.Nested):
+            data[name] = filled(type(field.schema), tenant_id)
+        elif field.required:
+            assert name in SAMPLES, f"give SAMPLES a good {name} for {schema.__name__}"
+            data[name] = SAMPLES[name]
+    return data
+
+
+def ask(
+    client: FlaskClient,
+    operation: Operation,
+    *,
+    key: str | None,
+    tenant_id: str | None,
+    path: dict[str, str],
+    query: dict[str, str] | None = None,
+) -> TestResponse:
+    """Make the operation's request, naming the tenant in query and body."""
+    contract = operation.contract
+    assert contract is not None
+    # A new parameter fails here until the `path` fixture says what stands for it.
+    url = re.sub(r"<(?:\w+:)?(\w+)>", lambda parameter: path[parameter[1]], operation.rule)
+    asked = filled(contract.query, tenant_id) if contract.query else {}
+    options: dict[str, Any] = {"query_string": asked | (query or {})}
+    if contract.body is not None:
+        options["json"] = filled(contract.body, tenant_id)
+    return client.open(
+        url, method=operation.method, headers=bearer(key) if key else None, **options
+    )
+
+
+@pytest.fixture
+def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
+    """The tenant's own things, by the names of the rules' parameters."""
+    with unit_of_work(session):
+        made, _ = keys.create(
+            session, tenant, name=f"{PLANTED}-name", scopes=["all"], granted_by=scopes.ALL,
+            created_by=f"{PLANTED}-maker", now=now,
+        )  # fmt: skip
+        key_id = made.key_id
+        metrics.edit(session, tenant, f"{PLANTED}-metric", {"unit": f"{PLANTED}-unit"}, now=now)
+        customers.edit(session, tenant, f"{PLANTED}-customer", {"name": f"{PLANTED}-n"}, now=now)
+    here = {"metric": f"{PLANTED}-metric", "customer": f"{PLANTED}-customer"}
+    month = datetime(now.year, now.month, 1, tzinfo=UTC)
+    put(session, tenant, [entry(f"{PLANTED}-1", 7341.5, month, **here)])
+    fold_all(session, tenant)
+    put(session, tenant, [entry(f"{PLANTED}-2", 7341.5, month, meta='{"a": "x"}', **here)])
+    return {"key_id": key_id, "metric": here["metric"], "customer_ref": here["customer"]}
+
+
+@pytest.fixture
+def unchanged(session: Session) -> Iterator[None]:
+    """The test leaves every table with as many rows as it found."""
+    before = row_counts(session)
+    yield
+    assert row_counts(session) == before
+
+
+def refused(answer: TestResponse, *statuses: int) -> None:
+    shown = answer.get_data(as_text=True)
+    assert answer.status_code in statuses, shown
+    # What the asker said itself may come back to it; what it asked for may not.
+    for secret in (f"{PLANTED}-n", f"{PLANTED}-maker", f"{PLANTED}-unit", f"{PLANTED}-1", "7341"):
+        assert secret not in shown
+
+
+@for_each
+def test_another_tenant_cannot_be_named(
+    shut: FlaskClient,
+    session: Session,
+    tenant: str,
+    strangers_key: str,
+    path: dict[str, str],
+    operation: Operation,
+) -> None:
+    before, counts = stored(session, tenant), row_counts(session)
+    answer = ask(shut, operation, key=strangers_key, tenant_id=tenant, path=path)
+    refused(answer, 403)
+    assert row_counts(session) == counts
+    assert stored(session, tenant) == before
+
+
+@for_each
+def test_another_tenant_cannot_be_named_in_a_query_that_is_not_asked_for(
+    shut: FlaskClient,
+    session: Session,
+    tenant: str,
+    stranger: str,
+    strangers_key: str,
+    path: dict[str, str],
+    operation: Operation,
+) -> None:
+    # Dropped without a word, it would let the request be carried out elsewhere than it says.
+    counts = row_counts(session)
+    answer = ask(
+        shut, operation, key=strangers_key, tenant_id=stranger, path=path,
+        query={"tenantId": tenant},
+    )  # fmt: skip
+    refused(answer, 403, 422)
+    assert row_counts(session) == counts
+
+
+@for_each
+def test_what_is_reached_by_name_or_id_is_the_askers_own(
+    shut: FlaskClient,
+    session: Session,
+    tenant: str,
+    stranger: str,
+    strangers_key: str,
+    path: dict[str, str],
+    operation: Operation,
+) -> None:
+    before = stored(session, tenant)
+    answer = ask(shut, operation, key=strangers_key, tenant_id=None, path=path)
+    # Events must name their tenant; everything else may leave it to the key.
+    refused(answer, 200, 201, 404)
+    if "<key_id>" in operation.rule:
+        assert answer.status_code == 404
+    assert stored(session, tenant) == before
+
+
+@for_each
+def test_nobody_is_let_in_without_a_key(
+    shut: FlaskClient,
+    tenant: str,
+    path: dict[str, str],
+    operation: Operation,
+    unchanged: None,
+) -> None:
+    answer = ask(shut, operation, key=None, tenant_id=tenant, path=path)
+    refused(answer, 401)
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    forged = f"sm_test_{path['key_id']}_{'A' * 43}"
+    refused(ask(shut, operation, key=forged, tenant_id=tenant, path=path), 401)
+
+
+@for_each
+def test_a_key_needs_the_endpoints_scope(
+    shut: FlaskClient,
+    session: Session,
+    tenant: str,
+    now: datetime,
+    path: dict[str, str],
+    operation: Operation,
+) -> None:
+    assert operation.contract is not None
+    others = scopes.ALL - {operation.contract.scope}
+    weak = make_key(session, tenant, others, now=now)
+    before = stored(session, tenant)
+    answer = ask(shut, operation, key=weak, tenant_id=tenant, path=path)
+    refused(answer, 403)
+    assert operation.contract.scope in answer.get_json()["detail"]
+    assert stored(session, tenant) == before
+    enough = make_key(session, tenant, [operation.contract.scope], now=now)
+    allowed = ask(shut, operation, key=enough, tenant_id=tenant, path=path)
+    # Whoever may make keys may give away only what is theirs.
+    assert allowed.status_code < 300 or (
+        operation.contract.scope == "admin:write" and allowed.status_code == 403
+    )
+
+
+def test_the_console_of_another_tenant_is_behind_its_own_link(app: Flask, tenant: str) -> None:
+    pages = [op for op in OPERATIONS if op.endpoint.startswith("console.")]
+    assert {op.endpoint for op in pages} < WITHOUT_CONTRACT
+    client = app.test_client()
+    for page in pages:
+        shown = client.open(page.rule, method=page.method, query_string={"tenantId": tenant})
+        assert tenant not in shown.get_data(as_text=True)

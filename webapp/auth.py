@@ -155,7 +155,7 @@ def why_not_open(config: Config, asked: Request) -> str | None:
 
 
 def _has_no_body(asked: Request) -> bool:
-    return not asked.content_length and "chunked" not in asked.headers.get("Transfer-Encoding", "")
+    return not asked.content_length and not asked.headers.get("Transfer-Encoding")
 
 
 def _is_loopback(address: str) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import load_dotenv
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -93,6 +95,14 @@ def database_url(url: str) -> str:
     return url
 
 
+def _is_url(url: str) -> bool:
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return True
+
+
 class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -125,6 +135,10 @@ class _Reader:
             self.problems.append("DATABASE_URL is missing (postgresql://user:password@host/name)")
         elif not url.startswith("postgresql+psycopg://"):
             self.problems.append("DATABASE_URL must begin with postgresql:// or postgres://")
+        elif not _is_url(url):
+            self.problems.append(
+                "DATABASE_URL cannot be read as postgresql://user:password@host/name"
+            )
         return url
 
     def _redis_url(self, *, needed: bool) -> str:

@@ -65,10 +65,10 @@ def endpoint(contract: Contract) -> Callable[[View], View]:
             if contract.body is not None:
                 loaded["body"] = _load(contract.body(), read_json())
             if contract.scope is not None:
-                named = next(
-                    (part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part), None
-                )
-                loaded["tenant_id"] = auth.tenant(named)
+                named = [part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part]
+                for other in named[1:]:
+                    auth.tenant(other)
+                loaded["tenant_id"] = auth.tenant(named[0] if named else None)
             return view(**path, **loaded)
 
         declare(guarded, contract)

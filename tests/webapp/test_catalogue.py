@@ -128,10 +128,8 @@ def test_unique_counts_switched_on_late_are_completed(
 def test_the_longest_names_of_the_contract_can_be_counted(
     client: FlaskClient, session: Session
 ) -> None:
-    # FAILS UNTIL: a row of unique_members fits its index at any length the contract allows (a hash
-    # of the resource in the key, or a shorter limit in bytes): beyond 2,704 bytes Postgres refuses
-    # with 54000, which fold takes for no fault of the row's and raises. The tenant, and with it
-    # every later one of its shard, is never folded again.
+    # An index takes 2,704 bytes a row. A fold that Postgres refuses for that would never get past
+    # the event, nor would any later tenant of the shard.
     alphabet = [chr(code) for code in range(0x20000, 0x2A000)]
     tenant, metric, ref, resource = (
         incompressible(length, alphabet=alphabet, seed=length) for length in (128, 100, 255, 254)

@@ -40,7 +40,7 @@ def check_quantity(text: str) -> None:
     assert isinstance(exponent, int)  # finite, by the pattern
     significant = "".join(map(str, digits)).rstrip("0")
     decimals = max(0, -(exponent + len(digits) - len(significant))) if significant else 0
-    integers = max(0, len("".join(map(str, digits)).lstrip("0")) + exponent)
+    integers = max(0, len("".join(map(str, digits)).lstrip("0")) + exponent) if significant else 0
     if integers > MAX_INTEGER_DIGITS:
         raise ValueError(f"must have at most {MAX_INTEGER_DIGITS} digits before the point")
     if decimals > MAX_DECIMALS:

@@ -2,6 +2,7 @@
 
 from marshmallow import fields, validate
 
+from metering.tenancy.scopes import ALL
 from webapp.wire import TextField, WireSchema
 
 _TENANT = {"description": "required without a key"}
@@ -13,7 +14,11 @@ class NewKeySchema(WireSchema):
 
     tenant_id = TextField(metadata=_TENANT)
     name = TextField(required=True, validate=validate.Length(min=1, max=100))
-    scopes = fields.List(fields.String(), required=True, validate=validate.Length(min=1, max=50))
+    scopes = fields.List(
+        fields.String(validate=validate.OneOf(["all", *sorted(ALL)])),
+        required=True,
+        validate=validate.Length(min=1, max=50),
+    )
 
 
 class EndKeySchema(WireSchema):

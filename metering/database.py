@@ -3,12 +3,14 @@
 `unit_of_work` holds the only `commit()` of the product: one per request, one per step of a job.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
+import psycopg
 from sqlalchemy import (
     JSON,
     ColumnElement,
@@ -19,9 +21,10 @@ from sqlalchemy import (
     TypeDecorator,
     cast,
     create_engine,
+    event,
 )
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
 AfterCommit = Callable[[], object]
@@ -52,6 +55,9 @@ class JsonText(TypeDecorator[str]):
 # No transaction may outlive this: long ones keep dead rows of the hot tables alive.
 STATEMENT_TIMEOUT_MS = 30_000
 
+# How long a connection is believed to live without being asked.
+TRUSTED_SECONDS = 1.0
+
 
 class Base(DeclarativeBase):
     """Every table's base; its metadata is what the migrations are compared with."""
@@ -72,8 +78,6 @@ def engine_options(*, pool_size: int, application_name: str) -> dict[str, Any]:
     return {
         "pool_size": pool_size,
         "max_overflow": 2,
-        # A restarted Postgres costs the pool a ping, not a request an error.
-        "pool_pre_ping": True,
         # An error's text ends up in logs: it must not carry what customers sent.
         "hide_parameters": True,
         "connect_args": {
@@ -90,9 +94,34 @@ def engine_options(*, pool_size: int, application_name: str) -> dict[str, Any]:
 
 def make_engine(url: str, *, pool_size: int = 5, application_name: str = "stripemeter") -> Engine:
     """Build an engine outside Flask (jobs, migrations, tools)."""
-    return create_engine(
-        url, **engine_options(pool_size=pool_size, application_name=application_name)
-    )
+    options = engine_options(pool_size=pool_size, application_name=application_name)
+    return look_after(create_engine(url, **options))
+
+
+def look_after(engine: Engine) -> Engine:
+    """Let the engine's pool ask a connection that lay idle whether it still lives.
+
+    SQLAlchemy's own ping asks at every use, which is a fifth of what a single event costs. One
+    that broke within the second is found by its first statement.
+    """
+    event.listen(engine, "checkin", _remember_use)
+    event.listen(engine, "checkout", _ask_the_idle)
+    return engine
+
+
+def _remember_use(connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _ask_the_idle(connection: Any, record: Any, proxy: Any) -> None:
+    used_at = record.info.get("used_at")
+    if used_at is None or time.monotonic() - used_at < TRUSTED_SECONDS:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except psycopg.Error as error:
+        raise InvalidatePoolError from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
-from metering.database import engine_options
+from metering.database import engine_options, look_after
 from webapp import clock as wall_clock
 from webapp import config as configuration
 from webapp import health, logs, problems, telemetry
@@ -77,6 +77,8 @@ def create_app(
         config, clock, Hints(config.redis_url, verify_tls=config.redis_tls_verify)
     )
     db.init_app(app)
+    with app.app_context():
+        look_after(db.engine)
     problems.install(app)
     _install_request_hooks(app, clock)
     for blueprint in BLUEPRINTS:

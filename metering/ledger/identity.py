@@ -5,10 +5,12 @@ in both SDKs; `sdks/vectors.json` holds the three together.
 """
 
 import hashlib
-import json
 from datetime import UTC, datetime
 
+import msgspec
+
 DERIVED_PREFIX = "evt_"
+_encode = msgspec.json.Encoder().encode
 
 
 def derive_key(
@@ -19,13 +21,11 @@ def derive_key(
     occurred_at: aware.  Two events of one resource within one microsecond get the same key.
     """
     instant = occurred_at.astimezone(UTC)
-    identity = [
-        tenant_id,
-        metric,
-        customer_ref,
-        resource_id,
-        f"{instant.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
-    ]
-    canonical = json.dumps(identity, ensure_ascii=False, separators=(",", ":"))
-    seconds = int(instant.replace(microsecond=0).timestamp())
-    return f"{DERIVED_PREFIX}{seconds:08x}{hashlib.sha256(canonical.encode()).hexdigest()[:24]}"
+    # Without the +00:00 at its end.
+    text = instant.isoformat(timespec="microseconds")[:26]
+    identity = (tenant_id, metric, customer_ref, resource_id, f"{text}Z")
+    # Compact UTF-8, non-ASCII characters as themselves: what json.dumps would write, in a
+    # tenth of the time (a test holds the two together).
+    digest = hashlib.sha256(_encode(identity)).hexdigest()
+    # Whole seconds below zero do not occur: nothing is before the year 2000.
+    return f"{DERIVED_PREFIX}{int(instant.timestamp()):08x}{digest[:24]}"

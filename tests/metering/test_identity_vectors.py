@@ -1,5 +1,6 @@
 """The derived keys on which the server and everyone else who derives them must agree."""
 
+import calendar
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metering.ledger.identity import derive_key
 
@@ -52,3 +55,19 @@ def test_only_the_same_instant_at_another_offset_shares_a_key() -> None:
     assert len(keys) >= 15
     assert len(keys) - len(set(keys)) == 1
     assert all(len(key) == 36 for key in keys)
+
+
+INSTANTS = st.integers(0, 100 * 365 * 86_400 * 10**6).map(
+    lambda microseconds: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+)
+
+
+@given(st.lists(st.text(), min_size=3, max_size=3), st.none() | st.text(), INSTANTS)
+def test_any_identity_has_the_key_of_the_plain_recipe(
+    names: list[str], resource: str | None, at: datetime
+) -> None:
+    instant = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    plain = json.dumps([*names, resource, instant], ensure_ascii=False, separators=(",", ":"))
+    digest = hashlib.sha256(plain.encode()).hexdigest()[:24]
+    seconds = calendar.timegm(at.utctimetuple())
+    assert derive_key(*names, resource, at) == f"evt_{seconds:08x}{digest}"

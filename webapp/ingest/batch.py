@@ -177,11 +177,10 @@ def _plain_meta(meta: Raw | UnsetType) -> Raw | None:
     text = bytes(meta)
     if text == b"null":
         return None
-    if (
-        not text.startswith(b"{")
-        or len(text) > MAX_META_BYTES
-        or text.count(b"{") + text.count(b"[") > MAX_META_DEPTH
-    ):
+    if not text.startswith(b"{") or len(text) > MAX_META_BYTES:
+        raise _NotPlainError
+    # Each level has two brackets: a short text cannot be too deep.
+    if len(text) > 2 * MAX_META_DEPTH and text.count(b"{") + text.count(b"[") > MAX_META_DEPTH:
         raise _NotPlainError
     return meta
 

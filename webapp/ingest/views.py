@@ -48,10 +48,11 @@ def ingest() -> Response:
     try:
         outcomes = _store(batch, body, request_key, careful=False)
     except DBAPIError as error:
-        if not blames_the_data(error):
+        # A value that validation let pass and the database refuses is singled out; a connection
+        # that turned out to be dead is replaced. Storing a batch twice is storing it once.
+        if not (blames_the_data(error) or error.connection_invalidated):
             raise
-        # The database refused a value that validation let pass: single it out, keep the rest.
-        outcomes = _store(batch, body, request_key, careful=True)
+        outcomes = _store(batch, body, request_key, careful=blames_the_data(error))
     return _present(batch, outcomes)
 
 

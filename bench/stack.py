@@ -1,0 +1,217 @@
+"""The product as it runs: servers, web and worker in processes of their own, on loopback only.
+
+Embedded servers with durable settings, unless DATABASE_URL or REDIS_URL name others; there a
+scratch database is made and dropped, and an empty Redis database is borrowed.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+import redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
+
+from metering.database import make_engine
+from sandbox import processes
+from sandbox.programs import GUNICORN
+from sandbox.servers import Postgres, Valkey
+from webapp.config import database_url
+
+WEB_PROCESSES = 2
+# What the surroundings set about the product would make two runs differ.
+_OWN_SETTINGS = ("STRIPE", "WEB_", "PORT", "BIND_", "METRICS_", "TRUSTED_", "LOG_", "PROMETHEUS_")
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Processor time so far, in seconds, by who spent it."""
+
+    web: float
+    worker: float
+    postgres: float
+
+    def since(self, earlier: "Cpu") -> "Cpu":
+        return Cpu(
+            self.web - earlier.web, self.worker - earlier.worker, self.postgres - earlier.postgres
+        )
+
+
+class Stack:
+    """A running product. `engine` is the harness's own way to the same database."""
+
+    def __init__(self, folder: Path, database: str, redis_url: str, postgres: int | None) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.engine: Engine = make_engine(database, application_name="stripemeter bench")
+        self.environment = _environment(folder, database, redis_url, self.port)
+        self.web: psutil.Process | None = None
+        self._worker: psutil.Process | None = None
+        self._postgres = psutil.Process(postgres) if postgres else None
+
+    def web_processes(self) -> list[psutil.Process]:
+        """The processes that answer requests."""
+        return self.web.children() if self.web else []
+
+    @property
+    def owns_postgres(self) -> bool:
+        return self._postgres is not None
+
+    def cpu(self) -> Cpu:
+        return Cpu(_spent(self.web), _spent(self._worker), _spent(self._postgres))
+
+    def migrate(self) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "webapp", "migrate"],
+            env=self.environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "migrate.log").open("wb"),
+        )
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run the web, with no worker."""
+        with self._running("web", GUNICORN) as self.web:
+            self._wait_for_web()
+            yield
+
+    @contextmanager
+    def folding(self) -> Iterator[None]:
+        """Run a counters worker besides."""
+        with self._running("worker", ["-m", "jobs.worker", "counters"]) as self._worker:
+            client = redis.Redis.from_url(self.environment["REDIS_URL"])
+            while not client.smembers("rq:workers"):
+                time.sleep(0.05)
+            client.close()
+            yield
+        self._worker = None
+
+    @contextmanager
+    def _running(self, name: str, arguments: list[str]) -> Iterator[psutil.Process]:
+        child = processes.spawn(
+            [sys.executable, *arguments], self.folder / f"{name}.log", self.environment
+        )
+        leader = psutil.Process(child.pid)
+        try:
+            yield leader
+        finally:
+            processes.end([leader])
+            child.wait()
+
+    def _wait_for_web(self) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5)
+            except (urllib.error.URLError, ConnectionError):
+                if time.monotonic() > deadline:
+                    log = processes.tail(self.folder / "web.log")
+                    raise RuntimeError(f"the web does not answer:\n{log}") from None
+                time.sleep(0.1)
+            else:
+                return
+
+
+@contextmanager
+def running() -> Iterator[Stack]:
+    """A migrated stack with its web running; everything is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="stripemeter-bench-"))
+    folder.chmod(0o755)  # the account that stands in for root enters it
+    with ExitStack() as exits:
+        exits.callback(shutil.rmtree, folder, ignore_errors=True)
+        database, postgres = exits.enter_context(_database(folder))
+        cache = exits.enter_context(_redis(folder))
+        stack = Stack(folder, database, cache, postgres)
+        exits.callback(stack.engine.dispose)
+        stack.migrate()
+        exits.enter_context(stack.serving())
+        yield stack
+
+
+@contextmanager
+def _database(folder: Path) -> Iterator[tuple[str, int | None]]:
+    given = os.environ.get("DATABASE_URL")
+    if not given:
+        server = Postgres(folder / "pg", durable=True)
+        with server as url:
+            yield url, server.pid
+        return
+    name = f"stripemeter_bench_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(database_url(given), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield admin.url.set(database=name).render_as_string(hide_password=False), None
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+@contextmanager
+def _redis(folder: Path) -> Iterator[str]:
+    given = os.environ.get("REDIS_URL")
+    if not given:
+        with Valkey(folder / "vk") as url:
+            yield url
+        return
+    for number in range(15, 0, -1):
+        client = redis.Redis.from_url(given, db=number)
+        if client.dbsize() == 0:
+            yield urlunsplit(urlsplit(given)._replace(path=f"/{number}"))
+            client.flushdb()
+            client.close()
+            return
+    raise RuntimeError("every database of the Redis at REDIS_URL holds something; empty one")
+
+
+def _environment(folder: Path, database: str, redis_url: str, port: int) -> dict[str, str]:
+    metrics = folder / "metrics"
+    metrics.mkdir()
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OWN_SETTINGS)}
+    return inherited | {
+        "DATABASE_URL": database,
+        "REDIS_URL": redis_url,
+        "STRIPEMETER_SANDBOX": "1",
+        "BIND_HOST": "127.0.0.1",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(WEB_PROCESSES),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _spent(leader: psutil.Process | None) -> float:
+    """Seconds of a process, its living children and the dead ones it has waited for."""
+    if leader is None:
+        return 0.0
+    total = 0.0
+    for process in [leader, *leader.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+        if process.pid == leader.pid:
+            total += times.children_user + times.children_system
+    return total

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Request, g, request
@@ -158,6 +159,7 @@ def _has_no_body(asked: Request) -> bool:
     return not asked.content_length and not asked.headers.get("Transfer-Encoding")
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(address: str) -> bool:
     try:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback

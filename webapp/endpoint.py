@@ -52,18 +52,21 @@ def endpoint(contract: Contract) -> Callable[[View], View]:
     `raw=True` by having no `tenant_id` in that schema.
     """
 
+    query = contract.query() if contract.query is not None else None
+    body = contract.body() if contract.body is not None else None
+
     def bind(view: View) -> View:
         @wraps(view)
         def guarded(**path: Any) -> ResponseReturnValue:
             if contract.scope is not None:
                 check_scope(contract.scope)
             loaded: dict[str, Any] = {}
-            if contract.query is not None:
-                loaded["query"] = _load(contract.query(), _query_arguments())
+            if query is not None:
+                loaded["query"] = _load(query, _query_arguments())
             else:
                 refuse_query()
-            if contract.body is not None:
-                loaded["body"] = _load(contract.body(), read_json())
+            if body is not None:
+                loaded["body"] = _load(body, read_json())
             if contract.scope is not None:
                 named = [part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part]
                 for other in named[1:]:

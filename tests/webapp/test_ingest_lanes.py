@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from metering.errors import ForbiddenError
 from metering.ledger.append import Entry
 from webapp import wire
-from webapp.ingest import batch as lanes
+from webapp.ingest import careful as careful_lane
+from webapp.ingest import fast as fast_lane
+from webapp.ingest.batch import Batch
 from webapp.problems import ProblemError
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -122,7 +124,7 @@ def pairs(text: bytes) -> object:
     return json.loads(decoded, object_pairs_hook=list, parse_int=str, parse_float=str)
 
 
-def seen(batch: lanes.Batch) -> dict[str, Any]:
+def seen(batch: Batch) -> dict[str, Any]:
     """A batch with everything brought to the form in which two lanes must be equal."""
     return {
         "size": batch.size,
@@ -166,9 +168,9 @@ def verdict(lane: Any, body: bytes, own_tenant: str | None, key: str | None) -> 
 def test_the_fast_lane_declines_or_agrees(
     body: bytes, own_tenant: str | None, key: str | None
 ) -> None:
-    fast = verdict(lanes._fast, body, own_tenant, key)
+    fast = verdict(fast_lane.read, body, own_tenant, key)
     event("declined" if fast is None else "taken")
-    careful = verdict(lanes._careful, body, own_tenant, key)
+    careful = verdict(careful_lane.read, body, own_tenant, key)
     assert fast in (None, careful)
     if isinstance(fast, dict):
         assert not fast["errors"]
@@ -183,8 +185,8 @@ def test_bytes_in_a_string_of_meta_are_looked_at(data: st.DataObject) -> None:
     good = {name: values[0] for name, values in GOOD.items() if name in REQUIRED}
     event_text = ",".join(f'"{name}":{value}' for name, value in good.items())
     body = b'{"events":[{%s,"meta":{"a":"%s"}}]}' % (event_text.encode(), inside)
-    fast = verdict(lanes._fast, body, None, None)
-    assert fast is None or fast == verdict(lanes._careful, body, None, None)
+    fast = verdict(fast_lane.read, body, None, None)
+    assert fast is None or fast == verdict(careful_lane.read, body, None, None)
 
 
 def test_the_fast_lane_takes_what_is_good() -> None:
@@ -193,7 +195,7 @@ def test_the_fast_lane_takes_what_is_good() -> None:
         for value in values:
             written = {other: texts[0] for other, texts in GOOD.items()} | {name: value}
             text = ",".join(f'"{n}":{v}' for n, v in written.items())
-            taken = lanes._fast(b'{"events":[{%s}]}' % text.encode(), None, None, NOW)
+            taken = fast_lane.read(b'{"events":[{%s}]}' % text.encode(), None, None, NOW)
             assert taken is not None or "\\u003" in value or "\\" in value, value
 
 
@@ -217,8 +219,8 @@ JSON_LIKE = st.recursive(
     st.sampled_from([None, "t"]),
 )
 def test_no_bytes_make_a_lane_fall_over(body: bytes, own_tenant: str | None) -> None:
-    verdict(lanes._fast, body, own_tenant, None)
-    answered = verdict(lanes._careful, body, own_tenant, "K")
+    verdict(fast_lane.read, body, own_tenant, None)
+    answered = verdict(careful_lane.read, body, own_tenant, "K")
     if isinstance(answered, int):
         assert answered in (400, 403)
     else:
@@ -228,5 +230,5 @@ def test_no_bytes_make_a_lane_fall_over(body: bytes, own_tenant: str | None) -> 
 @pytest.mark.parametrize("opening", [b"[", b'{"events":[', b'{"events":[{"meta":{"a":', b'[{"":'])
 def test_absurd_nesting_makes_no_lane_fall_over(opening: bytes) -> None:
     for body in (opening * 200_000, b'{"events":[{"meta":' + opening * 300 + b"}]}"):
-        assert verdict(lanes._fast, body, None, None) is None
-        assert verdict(lanes._careful, body, None, None) == 400
+        assert verdict(fast_lane.read, body, None, None) is None
+        assert verdict(careful_lane.read, body, None, None) == 400

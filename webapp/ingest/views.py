@@ -16,7 +16,8 @@ from webapp import body as request_body
 from webapp.endpoint import Contract, check_scope, declare, refuse_query
 from webapp.endpoint import request_key as read_request_key
 from webapp.extensions import db
-from webapp.ingest.batch import Batch, parse
+from webapp.ingest.batch import Batch
+from webapp.ingest.lanes import parse
 from webapp.ingest.schemas import (
     BatchSchema,
     IngestAnswerSchema,

@@ -87,6 +87,9 @@ def engine_options(*, pool_size: int, application_name: str) -> dict[str, Any]:
                 f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
                 f" -c idle_in_transaction_session_timeout={STATEMENT_TIMEOUT_MS}"
                 " -c lock_timeout=10000"
+                # A prepared statement keeps the plan that was right for a small table: without
+                # this, one that reads it whole outlives its growth to millions of rows.
+                " -c enable_seqscan=off"
             ),
         },
     }

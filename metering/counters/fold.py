@@ -35,7 +35,8 @@ class Folded:
 # does not promise. `judged` decides lateness from the period and the event alone, so that the
 # order of folding cannot matter. Parts are put together by UNION ALL and grouping, never by joins:
 # the planner takes each part for a row and would join ten thousand of them in nested loops. LATERAL
-# with OFFSET 0 ties the ledger to its primary key, analysed or not.
+# with OFFSET 0 ties every other table to its primary key: a plan made while the tables were small
+# would otherwise read them whole, once for each event, long after they have grown.
 _FOLD = f"""
 WITH taken AS (
     DELETE FROM unfolded
@@ -71,9 +72,15 @@ WITH taken AS (
         SELECT d.month AT TIME ZONE 'UTC' AS start_at,
                (d.month + interval '1 month') AT TIME ZONE 'UTC' AS end_at
     ) p
-    LEFT JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = d.metric
-    LEFT JOIN periods known ON known.tenant_id = %(tenant_id)s
-        AND known.schedule = 'calendar' AND known.start_at = p.start_at
+    LEFT JOIN LATERAL (
+        SELECT unique_enabled, late_policy, lateness_seconds FROM metrics
+        WHERE tenant_id = %(tenant_id)s AND metric = d.metric OFFSET 0
+    ) AS m ON true
+    LEFT JOIN LATERAL (
+        SELECT closes_at, closed_at FROM periods
+        WHERE tenant_id = %(tenant_id)s AND schedule = 'calendar' AND start_at = p.start_at
+        OFFSET 0
+    ) AS known ON true
 ), first_seen_metrics AS (
     INSERT INTO metrics (tenant_id, metric, created_at)
     SELECT DISTINCT %(tenant_id)s, metric, %(now)s::timestamptz FROM judged
@@ -108,8 +115,12 @@ WITH taken AS (
 ), behind AS MATERIALIZED (
     SELECT j.customer_ref, j.metric, j.period_start
     FROM judged j
-    JOIN counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = j.customer_ref
-        AND c.metric = j.metric AND c.period_start = j.period_start
+    CROSS JOIN LATERAL (
+        SELECT watermark FROM counters
+        WHERE tenant_id = %(tenant_id)s AND customer_ref = j.customer_ref
+          AND metric = j.metric AND period_start = j.period_start
+        OFFSET 0
+    ) AS c
     WHERE j.late IS NULL AND j.occurred_at < c.watermark
 ), spans AS (
     SELECT customer_ref, metric, period_start, max(period_end) AS period_end,
@@ -193,7 +204,10 @@ SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
 
 # A fold that a crash takes back leaves its rows unfolded, to be folded again: the one kind of
 # commit that need not wait for the disk. Compiling such a statement costs more than running it.
-_SETTINGS = "SELECT set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true)"
+_SETTINGS = """
+SELECT set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true),
+       set_config('plan_cache_mode', 'force_custom_plan', true)
+"""
 
 
 def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) -> Folded | None:

@@ -1,6 +1,7 @@
 """Counters are the ledger folded, whatever the order, the size and the crashes of the folds."""
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -8,16 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics
 from metering.counters import fold
-from metering.database import unit_of_work
+from metering.database import make_engine, unit_of_work
+from metering.ledger import append
 from metering.tenancy import locks, tenants
-from tests.support import computed, counters, entry, fold_all, put, scalar
+from tests.support import computed, counters, entry, fold_all, migrate, put, scalar
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 CUSTOMER_MONTH = ("cus_1", "api_calls", NOVEMBER)
@@ -312,3 +314,54 @@ def test_a_cautious_metric_sets_aside_what_is_old_on_arrival(session: Session, t
     assert counters(session, tenant)[CUSTOMER_MONTH][0] == 2
     reason = scalar(session, "SELECT reason FROM set_aside WHERE tenant_id = :t", t=tenant)
     assert reason == "older_than_window"
+
+
+def test_a_plan_made_for_small_tables_does_not_outlive_them(
+    engine: Engine, session: Session, tenant: str
+) -> None:
+    """A fold planned on empty tables once took over 30 s when they had grown to 100,000 rows."""
+    statements = [fold._FOLD, append._COMPARE, append._PROBE]
+    parameters = {"tenant_id": tenant, "limit": 10, "now": NOVEMBER, "entries": "[]", "key": "k"}
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(fold._SETTINGS)
+            rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+            plan = "\n".join(row[0] for row in rows)
+            connection.rollback()
+            assert "Seq Scan" not in plan, plan
+            # Each table that grows is reached by its whole key, never by the tenant alone.
+            for table, last_column in (("events", "idempotency_key"), ("counters", "period_start")):
+                for scan in re.findall(rf"Scan using pk_{table} .*\n\s*Index Cond: (.*)", plan):
+                    assert last_column in scan, plan
+                assert f"Bitmap Heap Scan on {table}" not in plan, plan
+
+
+def test_folding_goes_on_at_speed_when_empty_tables_grow(postgres_url: str, now: datetime) -> None:
+    """In a database of its own, analysed while empty, with a statement prepared by then."""
+    name = "grows_from_nothing"
+    server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = server.url.set(database=name).render_as_string(hide_password=False)
+    migrate(url)
+    growing = make_engine(url)
+    with growing.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    with Session(growing) as session:
+        with unit_of_work(session):
+            tenants.create(session, "acme", mode="test", now=now)
+        for i in range(12):  # until driver and server keep a plan
+            put(session, "acme", [entry(f"first{i}")])
+            fold_all(session, "acme")
+        for part in range(3):
+            batch = [entry(f"{part}-{i}", customer=f"cus_{part}_{i}") for i in range(10_000)]
+            put(session, "acme", batch)
+            with unit_of_work(session):
+                # The right plan takes a third of a second, the wrong one minutes.
+                session.execute(text("SET LOCAL statement_timeout = '8s'"))
+                folded = fold.fold(session, "acme", now=now)
+            assert folded is not None
+            assert folded.taken == 10_000
+    growing.dispose()
+    server.dispose()

@@ -73,6 +73,9 @@ def _end_with_parent() -> None:
     """
     os.read(sys.stdin.fileno(), 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    # RQ hears a stop between jobs, but not while it waits for a Redis that is away.
+    time.sleep(STOP_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Supervisor:

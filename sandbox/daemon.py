@@ -15,16 +15,16 @@ import psutil
 from sandbox import locks, processes, sockets
 from sandbox.accounts import ENVIRONMENT, Account
 from sandbox.errors import SandboxError
+from sandbox.member import Member
 
 
-class Daemon(ABC):
+class Daemon(Member, ABC):
     """A server program on a home, owned by whoever started it until it is stopped.
 
     The owner holds a lock on the home. Whoever gets the lock may therefore end a server that
     still runs there: its owner has been killed.
     """
 
-    name: ClassVar[str]
     program_names: ClassVar[tuple[str, ...]]
     socket_names: ClassVar[tuple[str, ...]]
     stop_signals: ClassVar[tuple[tuple[signal.Signals, float], ...]]  # and seconds to wait
@@ -33,7 +33,6 @@ class Daemon(ABC):
     def __init__(self, home: Path) -> None:
         self.home = Path(home).resolve()
         self.log = self.home / "logs" / f"{self.name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
 
     @property
@@ -63,20 +62,6 @@ class Daemon(ABC):
     @cached_property
     def _sockets(self) -> Path:
         return sockets.folder_for(self.home, self._account)
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise SandboxError(f"{self.name} has not been started.")
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        return None if self._process is None else self._process.poll()
 
     def start(self) -> str:
         """Start the server unless it runs; return its URL.

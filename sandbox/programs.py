@@ -1,6 +1,5 @@
 """The programs of StripeMeter itself, as processes."""
 
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 import redis
 
 from sandbox import processes
-from sandbox.errors import SandboxError
+from sandbox.member import Member
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def counters_are_served(redis_url: str) -> bool:
         return False
 
 
-class Program:
+class Program(Member):
     """One run after another of a command; its output goes to `<name>.log`."""
 
     def __init__(self, command: Command, environment: Mapping[str, str], logs: Path) -> None:
@@ -45,22 +44,7 @@ class Program:
         self.log = logs / f"{command.name}.log"
         self._arguments = command.arguments
         self._environment = {**environment, **command.environment}
-        self._process: subprocess.Popen[bytes] | None = None
         self._is_reaped = False
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise SandboxError(f"{self.name} has not been started.")
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
         self.reap()

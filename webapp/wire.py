@@ -39,11 +39,6 @@ def instant(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def canonical(value: datetime) -> str:
-    """UTC with six fractional digits and Z, whatever they are: the form that keys are made of."""
-    return f"{value.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
-
-
 def read_instant(text: str) -> datetime:
     """Parse an instant of the contract's form; ValueError says what is wrong with it."""
     if not INSTANT.fullmatch(text):

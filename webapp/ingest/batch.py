@@ -1,12 +1,10 @@
-"""What a parsed request holds, and what both lanes do with it."""
+"""What a parsed request holds, and the wall that both lanes check."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from metering.errors import ForbiddenError
 from metering.ledger.append import Entry
-from metering.ledger.identity import derive_key
 
 
 @dataclass
@@ -26,18 +24,6 @@ class Batch:
     derived: set[int] = field(default_factory=set)
     errors: dict[int, str] = field(default_factory=dict)
     keys: dict[int, str] = field(default_factory=dict)
-
-    def name(
-        self, i: int, entry: Entry, tenant_id: str, occurred_at: datetime, request_key: str | None
-    ) -> None:
-        """Key an event without a key: after the request's, else after its own content."""
-        if request_key is not None:
-            entry.idempotency_key = f"{request_key}:{i}"
-            return
-        entry.idempotency_key = derive_key(
-            tenant_id, entry.metric, entry.customer_ref, entry.resource_id, occurred_at
-        )
-        self.derived.add(i)
 
 
 def check_wall(named: Iterable[str], own_tenant: str | None) -> None:

@@ -7,6 +7,7 @@ from marshmallow import ValidationError
 from msgspec import Raw
 
 from metering.ledger.append import Entry
+from metering.ledger.identity import derive_key
 from webapp import wire
 from webapp.endpoint import flatten
 from webapp.ingest import literal
@@ -102,10 +103,15 @@ def _known_key(event: Any, i: int, request_key: str | None) -> str | None:
 
 
 def _careful_entry(loaded: dict[str, Any], i: int, batch: Batch, request_key: str | None) -> Entry:
-    own_key = loaded.get("idempotency_key")
+    key = loaded.get("idempotency_key")
+    if key is None and request_key is not None:
+        key = f"{request_key}:{i}"
+    if key is None:
+        key = _derived_key(loaded)
+        batch.derived.add(i)
     meta = loaded.get("meta")
-    entry = Entry(
-        idempotency_key=own_key or "",
+    return Entry(
+        idempotency_key=key,
         metric=loaded["metric"],
         customer_ref=loaded["customer_ref"],
         # As a string: "007" is a quantity, but no JSON number.
@@ -115,7 +121,13 @@ def _careful_entry(loaded: dict[str, Any], i: int, batch: Batch, request_key: st
         meta=Raw(meta.encode()) if meta is not None else None,
         source=loaded.get("source"),
     )
-    if own_key is None:
-        occurred_at = wire.read_instant(entry.occurred_at)
-        batch.name(i, entry, loaded["tenant_id"], occurred_at, request_key)
-    return entry
+
+
+def _derived_key(loaded: dict[str, Any]) -> str:
+    return derive_key(
+        loaded["tenant_id"],
+        loaded["metric"],
+        loaded["customer_ref"],
+        loaded.get("resource_id"),
+        wire.read_instant(loaded["ts"]),
+    )

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from metering.ledger.append import Entry
-from metering.ledger.identity import key_of
+from metering.ledger.identity import derive_key, key_of
 from webapp import wire
 from webapp.ingest import literal
 from webapp.ingest.batch import Batch, check_wall
@@ -81,9 +81,11 @@ def _batch_of(events: list[_FastEvent], request_key: str | None, latest: datetim
             if request_key is not None:
                 key = f"{request_key}:{i}"
             else:
-                instant = ts if len(ts) == 27 and ts[26] == "Z" else wire.canonical(occurred_at)
-                identity = (event.tenant_id, event.metric, event.customer_ref, resource_id, instant)
-                key = key_of(identity, int(occurred_at.timestamp()))
+                identity = (event.tenant_id, event.metric, event.customer_ref, resource_id)
+                if len(ts) == 27 and ts[26] == "Z":  # already as the key wants it
+                    key = key_of((*identity, ts), int(occurred_at.timestamp()))
+                else:
+                    key = derive_key(*identity, occurred_at)
                 batch.derived.add(i)
         batch.entries[i] = Entry(
             key,

@@ -1,0 +1,153 @@
+"""What a price costs over usage: the plot's points, its steps, and where two prices cross."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pricing.definition import Price
+from pricing.graduated import Graduated
+from pricing.money import quantized
+from pricing.numbers import EXACT, MAX_DECIMALS, ZERO
+from pricing.package import Package
+from pricing.volume import Volume
+
+# The smallest step of a quantity: what lies just above an inclusive bound.
+JUST = Decimal(1).scaleb(-MAX_DECIMALS)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """amount: the exact charge, minor units."""
+
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """From just above `quantity` on, prices[cheaper] costs less than prices[than], until the next
+    crossover of the two."""
+
+    quantity: Decimal
+    cheaper: int
+    than: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """Above `quantity` the charge drops from `before` to `after` (minor units, exact).
+
+    until: up to here more usage costs less than `quantity` does; None if that never ends.
+    """
+
+    quantity: Decimal
+    before: Decimal
+    after: Decimal
+    until: Decimal | None
+
+
+def boundaries(price: Price) -> list[Decimal]:
+    """The inclusive upper bounds of its tiers, as quantities used (free units included)."""
+    if not isinstance(price.model, Graduated | Volume):
+        return []
+    bounds = [tier.up_to for tier in price.model.tiers if tier.up_to is not None]
+    return [EXACT.add(bound, price.free_units) for bound in bounds]
+
+
+def curve(price: Price, up_to: Decimal, points: int = 200) -> list[Point]:
+    """The charge from 0 to `up_to`: evenly spaced points, and both sides of every step."""
+    at = {EXACT.multiply(up_to, Decimal(i)) for i in range(points + 1)}
+    quantities = {quantized(_part(number, points), MAX_DECIMALS) for number in at}
+    for bound in _steps(price, up_to):
+        quantities |= {bound, EXACT.add(bound, JUST)}
+    return [Point(q, price.charge(q)) for q in sorted(quantities) if q <= up_to]
+
+
+def _part(number: Decimal, points: int) -> Decimal:
+    whole = EXACT.divide_int(EXACT.scaleb(number, MAX_DECIMALS), Decimal(points))
+    return EXACT.scaleb(whole, -MAX_DECIMALS)
+
+
+def _steps(price: Price, up_to: Decimal, most: int = 200) -> list[Decimal]:
+    """Where the charge may jump, in (0, up_to]; for packages at most so many of them."""
+    steps = [bound for bound in boundaries(price) if bound <= up_to]
+    if isinstance(price.model, Package):
+        count = min(most, int(up_to / price.model.size))
+        steps = [Decimal(price.model.size * (i + 1)) for i in range(count)]
+    return [ZERO, *steps]
+
+
+def falls(price: Price) -> list[Fall]:
+    """Where a volume price drops, so that using more costs less."""
+    found = []
+    for bound in boundaries(price):
+        before, after = price.charge(bound), price.charge(EXACT.add(bound, JUST))
+        if after < before:
+            found.append(Fall(bound, before, after, _caught_up(price, bound, before)))
+    return found
+
+
+def _caught_up(price: Price, bound: Decimal, before: Decimal) -> Decimal | None:
+    """The first whole quantity beyond the bound that costs at least as much again."""
+    low, high = int(bound), int(bound) + 1
+    while price.charge(Decimal(high)) < before:
+        low, high = high, high * 2
+        if high > 10**18:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if price.charge(Decimal(middle)) < before:
+            low = middle
+        else:
+            high = middle
+    return Decimal(high)
+
+
+def crossovers(prices: Sequence[Price], up_to: Decimal, points: int = 400) -> list[Crossover]:
+    """Where the order of two prices changes within (0, up_to], to a whole unit where it can be.
+
+    Looked for between neighbouring points that include both sides of every step, so that one
+    between two points of the same straight stretch is never missed; a pair of package prices with
+    more than 200 steps is looked at in steps of up_to/points.
+    """
+    grid = sorted({point.quantity for price in prices for point in curve(price, up_to, points)})
+    table = [[price.charge(q) for q in grid] for price in prices]
+    found = []
+    for a in range(len(prices)):
+        for b in range(a + 1, len(prices)):
+            found += _pair(prices, a, b, grid, table)
+    return sorted(found, key=lambda crossover: (crossover.quantity, crossover.cheaper))
+
+
+def _pair(
+    prices: Sequence[Price], a: int, b: int, grid: list[Decimal], table: list[list[Decimal]]
+) -> list[Crossover]:
+    found, leader, since = [], 0, ZERO
+    for i, quantity in enumerate(grid):
+        order = _order(table[a][i], table[b][i])
+        if order and leader and order != leader:
+            at = _crossing(prices[a], prices[b], since, quantity, leader)
+            cheaper, than = (a, b) if order < 0 else (b, a)
+            found.append(Crossover(at, cheaper, than))
+        if order:
+            leader, since = order, quantity
+    return found
+
+
+def _order(left: Decimal, right: Decimal) -> int:
+    """-1 if the left one is cheaper, 1 if the right one is, 0 if they cost the same."""
+    return (left > right) - (left < right)
+
+
+def _crossing(a: Price, b: Price, low: Decimal, high: Decimal, leader: int) -> Decimal:
+    """The last quantity at which `leader` still holds or both cost the same."""
+    while high - low > 1:
+        middle = Decimal(int((low + high) / 2))
+        if _order(a.charge(middle), b.charge(middle)) in (leader, 0):
+            low = middle
+        else:
+            high = middle
+    for whole in (Decimal(int(high)), Decimal(int(low))):
+        if low <= whole < high and _order(a.charge(whole), b.charge(whole)) in (leader, 0):
+            return whole
+    return low

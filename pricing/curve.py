@@ -147,7 +147,10 @@ def _crossing(a: Price, b: Price, low: Decimal, high: Decimal, leader: int) -> D
             low = middle
         else:
             high = middle
+    # People count in whole units: from the last one at which nothing has changed yet.
     for whole in (Decimal(int(high)), Decimal(int(low))):
-        if low <= whole < high and _order(a.charge(whole), b.charge(whole)) in (leader, 0):
+        after = whole + 1
+        holds = _order(a.charge(whole), b.charge(whole)) in (leader, 0)
+        if holds and _order(a.charge(after), b.charge(after)) == -leader:
             return whole
     return low

@@ -77,7 +77,8 @@ def _model(price: Mapping[str, Any], amounts: Mapping[str, Any], at: str) -> Mod
         raise PricingError(f"{at}unit_amount_decimal", "is required for billing_scheme=per_unit")
     if transform:
         return _package(unit, transform)
-    if (price.get("metadata") or {}).get(FLAT_MARK[0]) == FLAT_MARK[1]:
+    metadata = price.get("metadata")
+    if isinstance(metadata, Mapping) and metadata.get(FLAT_MARK[0]) == FLAT_MARK[1]:
         return Flat(unit)
     return PerUnit(unit)
 

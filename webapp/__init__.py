@@ -25,10 +25,23 @@ from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
 from webapp.queues import Hints
 from webapp.runtime import Runtime
+from webapp.simulations.backtest_views import blueprint as backtests
+from webapp.simulations.views import blueprint as simulations
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 
-BLUEPRINTS = (catalog, console, events, health.blueprint, ingest, keys, usage, welcome)
+BLUEPRINTS = (
+    backtests,
+    catalog,
+    console,
+    events,
+    health.blueprint,
+    ingest,
+    keys,
+    simulations,
+    usage,
+    welcome,
+)
 
 
 class RestOfPath(BaseConverter):

@@ -7,6 +7,7 @@ forget the wall; the same declaration is what `/openapi.json` is generated from.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,8 @@ from webapp.problems import ProblemError
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 MAX_REQUEST_KEY = 250
+# As far as a double reaches. Beyond, a number of ten characters would be written out as gigabytes.
+MAX_EXPONENT = 400
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Contract:
     """What an endpoint promises. `scope` None: it is open to everyone, and says why in `why_open`.
 
     query, body, answer: marshmallow schema classes.  statuses: problem statuses it may answer.
+    needs_tenant: False where nothing of a tenant's is touched; the view then gets no `tenant_id`,
+                  and the sandbox's user need not name one.
     """
 
     summary: str
@@ -39,6 +44,7 @@ class Contract:
     statuses: tuple[int, ...] = ()
     tag: str = ""
     why_open: str = ""
+    needs_tenant: bool = True
     media_type: str = "application/json"
     example: Any = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -71,7 +77,10 @@ def endpoint(contract: Contract) -> Callable[[View], View]:
                 named = [part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part]
                 for other in named[1:]:
                     auth.tenant(other)
-                loaded["tenant_id"] = auth.tenant(named[0] if named else None)
+                if contract.needs_tenant:
+                    loaded["tenant_id"] = auth.tenant(named[0] if named else None)
+                elif named:
+                    auth.tenant(named[0])
             return view(**path, **loaded)
 
         declare(guarded, contract)
@@ -94,11 +103,17 @@ def check_scope(scope: str) -> None:
 def read_json() -> dict[str, Any]:
     """The request's JSON object; ProblemError 415, 413 or 400 if there is none to read.
 
-    A name given twice is refused: one of the two would be dropped without a word.
+    A name given twice is refused: one of the two would be dropped without a word. Numbers with a
+    fraction are Decimals: a float would have lost digits before anyone looked.
     """
     text = request_body.read(request)
     try:
-        body = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        body = json.loads(
+            text,
+            object_pairs_hook=_distinct,
+            parse_constant=_no_constant,
+            parse_float=_exact,
+        )
     except RecursionError:
         raise ProblemError(400, "The body is nested too deeply to be read.") from None
     except ValueError as error:
@@ -113,6 +128,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise ValueError("a name stands twice in one object")
     return members
+
+
+def _exact(digits: str) -> Decimal:
+    try:
+        number = Decimal(digits)
+    except InvalidOperation:
+        raise ValueError(f"{digits[:40]} is out of range") from None
+    if abs(number.adjusted()) > MAX_EXPONENT:
+        raise ValueError(f"{digits[:40]} is out of range")
+    return number
 
 
 def _no_constant(name: str) -> None:

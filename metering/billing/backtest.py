@@ -134,7 +134,7 @@ def advance(session: Session, tenant_id: str, backtest_id: str, *, now: datetime
     if found is None:
         return False
     question = questions.read(found.question)
-    rows_each = len(question.months) * len(question.metrics)
+    rows_each = len(question.months) * len(question.metrics) * question.weight
     most = max(1, min(CHUNK_CUSTOMERS, CHUNK_ROWS // rows_each))
     passed, last = _next_customers(session, tenant_id, found.cursor, most)
     summary = Summary.from_json(json.loads(found.summary)) if found.summary else Summary()

@@ -8,17 +8,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics
-from metering.catalog.period import calendar_month
+from metering.catalog.period import Span, calendar_month
 from metering.errors import ConflictError, InvalidInputError
 from pricing import backtest, price
 from pricing.backtest import Pair
 from pricing.errors import PricingError
+from pricing.graduated import Graduated
 from pricing.price import Price
 
 MAX_METRICS = 20
@@ -60,6 +61,18 @@ class Question:
     def readings(self) -> dict[str, str]:
         """Each metric's aggregation."""
         return {each.metric: each.aggregation for each in self.metrics}
+
+    @property
+    def weight(self) -> int:
+        """How many times longer than usual a quantity takes: bounded graduated prices of many tiers
+        are summed up tier by tier."""
+        prices = [p for each in self.metrics for p in (each.baseline, each.candidate)]
+        tiers = [
+            len(each.model.tiers)
+            for each in prices
+            if each.is_bounded and isinstance(each.model, Graduated)
+        ]
+        return 1 + max(tiers, default=0) // 4
 
     def pairs(self) -> dict[tuple[str, datetime], Pair]:
         """Both amounts by metric and month."""
@@ -137,6 +150,11 @@ def month_start(month: str) -> datetime:
     if not _MONTH.fullmatch(month) or month >= "2100":
         raise ValueError("must be a month such as 2026-05")
     return datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
+
+
+def month_before(month: Span) -> Span:
+    """The calendar month that ends where this one begins."""
+    return calendar_month(month.start_at - timedelta(microseconds=1))
 
 
 def months_between(since: datetime, until: datetime) -> list[str]:

@@ -87,8 +87,7 @@ def create(
         raise ConflictError("this Idempotency-Key named another request long ago; take a new one")
     _apply(mapping, wanted, now)
     session.add(mapping)
-    session.flush()
-    _check(session, mapping, wanted)
+    _check(session, mapping)
     return mapping
 
 
@@ -112,8 +111,7 @@ def edit(
                 "cannot change: end this mapping and create another", pointer=_POINTER[name]
             )
     _apply(mapping, changes, now)
-    session.flush()
-    _check(session, mapping, changes)
+    _check(session, mapping)
     return mapping
 
 
@@ -149,6 +147,10 @@ def _apply(mapping: MetricMapping, changes: Mapping[str, Any], now: datetime) ->
         if name not in ("price", "currency"):
             setattr(mapping, name, value)
     mapping.updated_at = now
+    until = mapping.effective_until
+    is_dated = "effective_from" in changes or "effective_until" in changes
+    if is_dated and until is not None and until <= mapping.effective_from:
+        raise InvalidInputError("must lie after effectiveFrom", pointer="/effectiveUntil")
     if "price" in changes or "currency" in changes:
         _apply_price(mapping, changes)
 
@@ -173,17 +175,15 @@ def _apply_price(mapping: MetricMapping, changes: Mapping[str, Any]) -> None:
     mapping.price = None if price is None else to_config(price)
 
 
-def _check(session: Session, mapping: MetricMapping, changes: Mapping[str, Any]) -> None:
-    until = mapping.effective_until
-    is_dated = "effective_from" in changes or "effective_until" in changes
-    if is_dated and until is not None and until <= mapping.effective_from:
-        raise InvalidInputError("must lie after effectiveFrom", pointer="/effectiveUntil")
+def _check(session: Session, mapping: MetricMapping) -> None:
+    """Write the mapping, then see whether what is there besides lets it stand."""
+    session.flush()
     if mapping.aggregation == "unique":
         metric = metrics.get(session, mapping.tenant_id, mapping.metric)
         if not metric.unique_enabled:
             raise InvalidInputError(
                 "unique counts of this metric are not kept; switch them on first, with"
-                ' {"unique": true} to /v1/metrics/{metric}',
+                f' {{"unique": true}} to /v1/metrics/{mapping.metric}',
                 pointer="/aggregation",
             )
     overlap.refuse(session, mapping)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -91,7 +91,7 @@ def _refuse_while_billed(session: Session, row: Metric, now: datetime) -> None:
             MetricMapping.tenant_id == row.tenant_id,
             MetricMapping.metric == row.metric,
             MetricMapping.aggregation == "unique",
-            or_(until.is_(None), until > now),
+            or_(until.is_(None), and_(until > now, until > MetricMapping.effective_from)),
         )
     )
     if mapping_id is not None:

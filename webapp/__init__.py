@@ -23,6 +23,7 @@ from webapp.events.views import blueprint as events
 from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
+from webapp.mappings.views import blueprint as mappings
 from webapp.queues import Hints
 from webapp.runtime import Runtime
 from webapp.simulations.backtest_views import blueprint as backtests
@@ -38,6 +39,7 @@ BLUEPRINTS = (
     health.blueprint,
     ingest,
     keys,
+    mappings,
     simulations,
     usage,
     welcome,

@@ -22,8 +22,8 @@ from webapp.problems import ProblemError
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 MAX_REQUEST_KEY = 250
-# As far as a double reaches. Beyond, a number of ten characters would be written out as gigabytes.
-MAX_EXPONENT = 400
+# Beyond, a number of a dozen characters could be written out as gigabytes.
+MAX_EXPONENT = 100_000
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,7 @@ def read_json() -> dict[str, Any]:
     text = request_body.read(request)
     try:
         body = json.loads(
-            text,
-            object_pairs_hook=_distinct,
-            parse_constant=_no_constant,
-            parse_float=_exact,
+            text, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_exact
         )
     except RecursionError:
         raise ProblemError(400, "The body is nested too deeply to be read.") from None
@@ -131,6 +128,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _exact(digits: str) -> Decimal:
+    """Digit by digit: as a float, a price of 0.1 would be another number."""
     try:
         number = Decimal(digits)
     except InvalidOperation:

@@ -3,6 +3,7 @@
 from marshmallow import fields, validate
 
 from metering.billing import backtest, outcomes, question
+from metering.billing.baseline import MAPPED
 from webapp.simulations.schemas import PRICE, TENANT, ExactSchema
 from webapp.wire import InstantField, TextField, WireSchema
 
@@ -13,7 +14,13 @@ class RepricedSchema(WireSchema):
     """One metric and the two prices it is tried at."""
 
     metric = TextField(required=True, validate=validate.Length(min=1, max=100))
-    baseline = fields.Raw(required=True, metadata=PRICE)
+    baseline = fields.Raw(
+        required=True,
+        metadata={
+            "anyOf": [PRICE, {"type": "string", "enum": [MAPPED]}],
+            "description": "a price, or `mapped`: what the mappings say of each month",
+        },
+    )
     candidate = fields.Raw(required=True, metadata=PRICE)
 
 

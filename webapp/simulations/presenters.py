@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from metering.billing import backtest, question
+from metering.billing.baseline import Baseline
 from metering.billing.models import Backtest, BacktestResult
 from metering.catalog.models import Customer
 from pricing import money
@@ -32,7 +33,7 @@ def listed(found: Backtest) -> dict[str, Any]:
             {
                 "metric": each.metric,
                 "aggregation": each.aggregation,
-                "baseline": to_config(each.baseline),
+                "baseline": _baseline(each.baseline),
                 "candidate": to_config(each.candidate),
             }
             for each in asked.metrics
@@ -44,6 +45,14 @@ def listed(found: Backtest) -> dict[str, Any]:
         "updatedAt": wire.instant(found.updated_at),
         "endedAt": wire.instant(found.ended_at) if found.ended_at else None,
     }
+
+
+def _baseline(baseline: Baseline) -> dict[str, Any]:
+    """The price that was named, or the mapped ones by month and how many customers have others."""
+    if baseline.given is not None:
+        return to_config(baseline.given)
+    by_month = {f"{month:%Y-%m}": to_config(each) for month, each in baseline.by_month.items()}
+    return {"mapped": by_month, "customersWithOwnPrice": len(baseline.own)}
 
 
 def progress(found: Backtest) -> dict[str, Any]:

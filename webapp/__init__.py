@@ -23,12 +23,13 @@ from webapp.events.views import blueprint as events
 from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
+from webapp.mappings.views import blueprint as mappings
 from webapp.queues import Hints
 from webapp.runtime import Runtime
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 
-BLUEPRINTS = (catalog, console, events, health.blueprint, ingest, keys, usage, welcome)
+BLUEPRINTS = (catalog, console, events, health.blueprint, ingest, keys, mappings, usage, welcome)
 
 
 class RestOfPath(BaseConverter):

@@ -7,6 +7,7 @@ forget the wall; the same declaration is what `/openapi.json` is generated from.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -98,7 +99,9 @@ def read_json() -> dict[str, Any]:
     """
     text = request_body.read(request)
     try:
-        body = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        body = json.loads(
+            text, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_exact
+        )
     except RecursionError:
         raise ProblemError(400, "The body is nested too deeply to be read.") from None
     except ValueError as error:
@@ -117,6 +120,14 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _exact(digits: str) -> Decimal:
+    """Digit by digit: as a float, a price of 0.1 would be another number."""
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        raise ValueError("a number has an exponent beyond all reckoning") from None
 
 
 def request_key() -> str | None:

@@ -15,6 +15,7 @@ from werkzeug.routing import Rule
 from webapp import wire
 from webapp.endpoint import Contract
 from webapp.ingest import schemas as ingest
+from webapp.mappings.fields import PriceField
 
 _DETAIL = {
     400: "The request cannot be read.",
@@ -145,6 +146,8 @@ def _schema_name(schema: Any) -> str:
 def _exact_types(_: Any, field: fields.Field[Any], **kwargs: Any) -> dict[str, Any]:
     """The wire types of our own fields, which the plugin cannot know."""
     if isinstance(field, ingest.MetaField):
+        return {"type": ["object", "null"], "additionalProperties": True}
+    if isinstance(field, PriceField):
         return {"type": ["object", "null"], "additionalProperties": True}
     if isinstance(field, wire.FlagField):
         return {"type": "boolean"}

@@ -1,42 +1,53 @@
-"""Counters × prices: what a period costs so far and is heading for.
-
-Prices come with the mappings; until a metric has one it is listed without an amount and says so.
-"""
+"""Counters × prices: what a period costs so far and is heading for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
+from metering.billing import prices
+from metering.billing.amounts import Amounts, of_line, total
+from metering.billing.prices import InForce
 from metering.catalog.period import Span, calendar_month
-from metering.counters import usage
+from metering.counters import usage, weeks
 from metering.counters.usage import MetricUsage, Usage
+from metering.counters.weeks import PastWeek
 from pricing import projection as pace
+from pricing.projection import Band, Week
 
+BASES = ("weekly_profile", "even_pace", "none")
 _ACCUMULATING = ("sum", "count")
-# Counters are unbounded numerics: arithmetic on them must not round at Decimal's usual 28 digits.
-_EXACT = Context(prec=200)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One metric of the projection. No price is known yet, so there is no amount either."""
+    """One metric of the projection.
+
+    basis:   how the rest was guessed: `weekly_profile`, `even_pace`, or `none` where there is
+             nothing to guess: a reading that does not grow with time, or a period that is over.
+    amounts: None without a price, never zero.
+    """
 
     usage: MetricUsage
-    projected_quantity: Decimal
+    projected: Band
+    basis: str
+    price: InForce
+    amounts: Amounts | None
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A customer's billing period: what was used, and where that leads.
+    """A customer's billing period: what was used, what it costs, and where that leads.
 
+    totals: None where no line has a price, or their currencies differ.
     latest_period: where `lines` is empty, the last period with usage, if there is one.
     """
 
     span: Span
     lines: Sequence[Line]
+    totals: Amounts | None
     usage: Usage
     latest_period: Span | None
 
@@ -47,19 +58,60 @@ def project(
     """Project one billing period, by default the one that holds `now`."""
     period = span or calendar_month(now)
     used = usage.of_customer(session, tenant_id, customer_ref, period, now=now)
-    lines = [Line(metric, _projected(metric, now)) for metric in used.metrics]
+    names = [metric.metric for metric in used.metrics]
+    found = prices.in_force(session, tenant_id, customer_ref, names, period)
+    metrics = [metric.read_by(found[metric.metric].aggregation) for metric in used.metrics]
+    past = _past_weeks(session, tenant_id, customer_ref, metrics, period, now)
+    lines = [_line(m, found[m.metric], past.get(m.metric, []), now) for m in metrics]
     latest = None
     if not lines:
         latest = usage.latest_period(session, tenant_id, customer_ref, used.backlog)
-    return Projection(span=period, lines=lines, usage=used, latest_period=latest)
+    totals = total([line.amounts for line in lines if line.amounts is not None])
+    return Projection(period, lines, totals, used, latest)
 
 
-def _projected(metric: MetricUsage, now: datetime) -> Decimal:
-    if metric.aggregation not in _ACCUMULATING:
-        return metric.value
-    with localcontext(_EXACT):
-        return pace.extrapolate(
-            metric.value,
-            Decimal(str(metric.span.elapsed_seconds(now))),
-            Decimal(str(metric.span.seconds)),
-        )
+def _past_weeks(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metrics: Sequence[MetricUsage],
+    period: Span,
+    now: datetime,
+) -> dict[str, list[PastWeek]]:
+    """History, where there is something left to guess."""
+    growing = [metric.metric for metric in metrics if metric.aggregation in _ACCUMULATING]
+    if not growing or not period.start_at <= now < period.end_at:
+        return {}
+    start, at, end = (int(i.timestamp()) for i in (period.start_at, now, period.end_at))
+    return weeks.of_customer(
+        session,
+        tenant_id,
+        customer_ref,
+        growing,
+        behind=pace.hours_of_week(start, at),
+        ahead=pace.hours_of_week(at, end),
+        now=now,
+    )
+
+
+def _line(metric: MetricUsage, found: InForce, past: Sequence[PastWeek], now: datetime) -> Line:
+    band, basis = _projected(metric, past, now)
+    amounts = None if found.price is None else of_line(found.price, metric.value, band)
+    return Line(metric, band, basis, found, amounts)
+
+
+def _projected(metric: MetricUsage, past: Sequence[PastWeek], now: datetime) -> tuple[Band, str]:
+    span, value = metric.span, metric.value
+    if metric.aggregation not in _ACCUMULATING or now >= span.end_at:
+        return pace.exactly(value), "none"
+    profile = [_week(week, metric.aggregation) for week in past]
+    if any(week.whole for week in profile):
+        return pace.by_weeks(value, profile), "weekly_profile"
+    elapsed, length = Decimal(str(span.elapsed_seconds(now))), Decimal(str(span.seconds))
+    return pace.evenly(value, elapsed, length), "even_pace"
+
+
+def _week(past: PastWeek, aggregation: str) -> Week:
+    if aggregation == "count":
+        return Week(past.count_behind, past.count_ahead, past.count_whole)
+    return Week(past.sum_behind, past.sum_ahead, past.sum_whole)

@@ -1,15 +1,15 @@
 """Metrics: how a tenant wants its numbers read. Made at first sight, edited here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from metering.catalog.models import Metric
-from metering.errors import InvalidInputError, NotFoundError
+from metering.catalog.models import Metric, MetricMapping
+from metering.errors import ConflictError, InvalidInputError, NotFoundError
 
 AGGREGATIONS = ("sum", "count", "max", "last", "unique")
 LATE_POLICIES = ("period", "age")
@@ -36,6 +36,14 @@ def listed(session: Session, tenant_id: str) -> Sequence[Metric]:
     ).all()
 
 
+def found(session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, Metric]:
+    """Those of these metrics that exist, by name."""
+    rows = session.scalars(
+        select(Metric).where(Metric.tenant_id == tenant_id, Metric.metric.in_(set(names)))
+    )
+    return {row.metric: row for row in rows}
+
+
 def edit(
     session: Session, tenant_id: str, metric: str, changes: Mapping[str, Any], *, now: datetime
 ) -> Metric:
@@ -43,7 +51,8 @@ def edit(
 
     Reading by `unique` switches the unique counts on; the ledger is then searched for what was
     folded before (see `counters.unique.fill`).
-    Raises: InvalidInputError if the unique counts are switched off while they are the reading.
+    Raises: InvalidInputError if the unique counts are switched off while they are the reading,
+            ConflictError while they are that of a mapping which has not ended.
     """
     session.execute(
         insert(Metric)
@@ -68,6 +77,25 @@ def edit(
     if row.unique_enabled and not was_kept:
         row.unique_filled_to = BEGINNING
     if not row.unique_enabled:
+        if was_kept:
+            _refuse_while_billed(session, row, now)
         row.unique_filled_to = None
     session.flush()
     return row
+
+
+def _refuse_while_billed(session: Session, row: Metric, now: datetime) -> None:
+    until = MetricMapping.effective_until
+    mapping_id = session.scalar(
+        select(MetricMapping.mapping_id).where(
+            MetricMapping.tenant_id == row.tenant_id,
+            MetricMapping.metric == row.metric,
+            MetricMapping.aggregation == "unique",
+            or_(until.is_(None), and_(until > now, until > MetricMapping.effective_from)),
+        )
+    )
+    if mapping_id is not None:
+        raise ConflictError(
+            f"mapping {mapping_id} bills the unique counts; end it before they are switched off",
+            pointer="/unique",
+        )

@@ -1,6 +1,8 @@
 """What is metered, for whom, and in which billing period."""
 
-from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Text, false, text
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, Index, PrimaryKeyConstraint, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from metering.database import Base, Instant, Key
@@ -73,3 +75,49 @@ class Period(Base):
     end_at: Mapped[Instant]
     closes_at: Mapped[Instant | None]
     closed_at: Mapped[Instant | None]
+
+
+class MetricMapping(Base):
+    """What a metric costs, and where in Stripe it is billed, over `[effective_from,
+    effective_until)`; a row of history once it is over.
+
+    aggregation:   None while the metric's own holds.
+    customer_ref, subscription_item_id: its scope; None: everyone.
+    price:         the canonical `priceConfig`; None where only Stripe knows the price.
+    currency:      the one of the price's currencies that is billed.
+    is_active, is_shadow: live and test, independent of each other.
+    """
+
+    __tablename__ = "mappings"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "mapping_id"),
+        Index(None, "tenant_id", "metric", "effective_from"),
+        CheckConstraint(
+            "aggregation IN ('sum', 'count', 'max', 'last', 'unique')", name="aggregation"
+        ),
+        # Ended before it began, it is never in force.
+        CheckConstraint("effective_from <= effective_until", name="span"),
+    )
+
+    tenant_id: Mapped[Key]
+    mapping_id: Mapped[Key]
+    metric: Mapped[Key]
+    aggregation: Mapped[str | None] = mapped_column(Text)
+    customer_ref: Mapped[Key | None]
+    stripe_account: Mapped[str | None] = mapped_column(Text)
+    price_id: Mapped[str | None] = mapped_column(Text)
+    meter_id: Mapped[str | None] = mapped_column(Text)
+    meter_event_name: Mapped[str | None] = mapped_column(Text)
+    subscription_item_id: Mapped[Key | None]
+    currency: Mapped[str | None] = mapped_column(Text)
+    # `json`, not `jsonb`: the members keep the order in which people read them.
+    price: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    is_active: Mapped[bool]
+    is_shadow: Mapped[bool]
+    shadow_stripe_account: Mapped[str | None] = mapped_column(Text)
+    shadow_price_id: Mapped[str | None] = mapped_column(Text)
+    shadow_subscription_item_id: Mapped[Key | None]
+    effective_from: Mapped[Instant]
+    effective_until: Mapped[Instant | None]
+    created_at: Mapped[Instant]
+    updated_at: Mapped[Instant]

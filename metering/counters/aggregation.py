@@ -11,10 +11,17 @@ from typing import Protocol
 class Aggregated(Protocol):
     """Anything that carries the kept aggregates: a counter, a segment, a sum of segments."""
 
-    event_count: int
-    sum_value: Decimal
-    max_value: Decimal
-    last_value: Decimal
+    @property
+    def event_count(self) -> int: ...
+
+    @property
+    def sum_value(self) -> Decimal: ...
+
+    @property
+    def max_value(self) -> Decimal: ...
+
+    @property
+    def last_value(self) -> Decimal: ...
 
 
 def reading(aggregation: str, aggregates: Aggregated, unique_count: int | None = None) -> Decimal:

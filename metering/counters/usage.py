@@ -1,7 +1,7 @@
 """What was used: the one place where a shown number comes from, with its `as_of`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -38,6 +38,17 @@ class MetricUsage:
     set_aside: int
     unfolded: int
     unique_complete: bool
+    sum_value: Decimal
+    max_value: Decimal
+    last_value: Decimal
+    unique_count: int
+
+    def read_by(self, aggregation: str | None) -> "MetricUsage":
+        """The same usage by another aggregation; None: by the metric's own."""
+        if aggregation in (None, self.aggregation):
+            return self
+        value = reading(aggregation, self, self.unique_count)
+        return replace(self, aggregation=aggregation, value=value)
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,10 @@ def _metric_usage(row: Any, span: Span, backlog: Backlog) -> MetricUsage:
         set_aside=row.set_aside,
         unfolded=backlog.by_metric.get(row.metric, 0),
         unique_complete=row.unique_complete,
+        sum_value=row.sum_value or Decimal(0),
+        max_value=row.max_value or Decimal(0),
+        last_value=row.last_value or Decimal(0),
+        unique_count=row.unique_count or 0,
     )
 
 

@@ -19,8 +19,11 @@ def claim(
     body: bytes,
     *,
     now: datetime,
+    advice: str = "",
 ) -> bool:
     """Write down that this name stands for this body.
+
+    advice: what to do instead, for the refusal.
 
     Returns: True the first time, False when the same request is repeated.
     Raises:  InvalidInputError if the name stands for another body.
@@ -50,9 +53,7 @@ def claim(
     ).one()
     if earlier != digest:
         raise InvalidInputError(
-            "this Idempotency-Key was used with another body; nothing was written."
-            " Send only the events that were refused, mended, under a new key: the others are"
-            " stored already",
+            f"this Idempotency-Key was used with another body; nothing was written{advice}",
             pointer="/Idempotency-Key",
         )
     return False

@@ -125,9 +125,28 @@ HELP = {
     "timezone": "UTC",
     "stripeCustomerId": "cus_1",
     "stripeAccount": "acct_1",
+    "currency": "usd",
+    "aggregation": "count",
+    "priceConfig": {"model": "per_unit", "currency": "usd", "unitPrice": 0.01},
+    "active": False,
+    "shadow": False,
 }
-DROPPED = ("cursor", "periodStart", "periodEnd", "startTime", "endTime", "step")
-REACHED_BY_NAME = [(path, m) for path, m in OPERATIONS if "{" in path and m in ("get", "delete")]
+DROPPED = (
+    "cursor",
+    "periodStart",
+    "periodEnd",
+    "startTime",
+    "endTime",
+    "step",
+    "stripePrice",
+    "effectiveUntil",
+)
+# What nobody can guess: it must be there before it can be read, ended or, by its id, edited.
+REACHED_BY_NAME = [
+    (path, m)
+    for path, m in OPERATIONS
+    if ("{" in path and m in ("get", "delete")) or path.endswith("_id}")
+]
 
 
 def helped(case: Case) -> Case:

@@ -7,7 +7,7 @@ covered on the day it is added.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from marshmallow import Schema, fields
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from metering.catalog import customers, metrics
+from metering.catalog import customers, mappings, metrics
 from metering.database import unit_of_work
 from metering.tenancy import keys, scopes
 from tests.support import entry, fold_all, put
@@ -140,12 +140,23 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         key_id = made.key_id
         metrics.edit(session, tenant, f"{PLANTED}-metric", {"unit": f"{PLANTED}-unit"}, now=now)
         customers.edit(session, tenant, f"{PLANTED}-customer", {"name": f"{PLANTED}-n"}, now=now)
+        mapping_id = mappings.create(
+            session, tenant, mappings.id_of(None),
+            {"metric": f"{PLANTED}-metric", "meter_event_name": f"{PLANTED}-name",
+             "effective_from": now - timedelta(62), "effective_until": now - timedelta(31)},
+            now=now,
+        ).mapping_id  # fmt: skip
     here = {"metric": f"{PLANTED}-metric", "customer": f"{PLANTED}-customer"}
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     put(session, tenant, [entry(f"{PLANTED}-1", 7341.5, month, **here)])
     fold_all(session, tenant)
     put(session, tenant, [entry(f"{PLANTED}-2", 7341.5, month, meta='{"a": "x"}', **here)])
-    return {"key_id": key_id, "metric": here["metric"], "customer_ref": here["customer"]}
+    return {
+        "key_id": key_id,
+        "mapping_id": mapping_id,
+        "metric": here["metric"],
+        "customer_ref": here["customer"],
+    }
 
 
 @pytest.fixture
@@ -214,7 +225,7 @@ def test_what_is_reached_by_name_or_id_is_the_askers_own(
     answer = ask(shut, operation, key=strangers_key, tenant_id=None, path=path)
     # Events must name their tenant; everything else may leave it to the key.
     refused(answer, 200, 201, 404)
-    if "<key_id>" in operation.rule:
+    if "_id>" in operation.rule:
         assert answer.status_code == 404
     assert stored(session, tenant) == before
 

@@ -72,7 +72,7 @@ def read_metric(metric: str, tenant_id: str, query: dict[str, Any]) -> Response:
         scope="usage:write",
         body=MetricChangesSchema,
         answer=MetricSchema,
-        statuses=(400, 401, 403, 415, 422),
+        statuses=(400, 401, 403, 409, 415, 422),
         tag="Catalogue",
     )
 )

@@ -27,6 +27,10 @@ from webapp.ingest.schemas import (
 blueprint = Blueprint("ingest", __name__, url_prefix="/v1/events")
 
 OPERATION = "ingest"
+MENDED = (
+    ". Send only the events that were refused, mended, under a new key: the others are stored"
+    " already"
+)
 CONFLICT = "idempotency key was already used for another event"
 
 # Tenants this process has seen made: they are never deleted, so a set may remember them.
@@ -85,7 +89,9 @@ def _store(batch: Batch, body: bytes, request_key: str | None, *, careful: bool)
             g.tenant_id = tenant_id
             _make_in_sandbox(session, tenant_id, g.now)
             if request_key is not None:
-                requests.claim(session, tenant_id, OPERATION, request_key, body, now=g.now)
+                requests.claim(
+                    session, tenant_id, OPERATION, request_key, body, now=g.now, advice=MENDED
+                )
             outcome = ledger.append(
                 session,
                 tenant_id,

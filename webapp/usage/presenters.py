@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from metering.billing.projection import Line, Projection
 from metering.catalog.period import Span
 from metering.counters.history import History, Question
 from metering.counters.usage import MetricUsage, Usage
@@ -46,50 +45,6 @@ def _metric(metric: MetricUsage, usage: Usage) -> dict[str, Any]:
     if metric.aggregation == "unique":
         shown["uniqueComplete"] = metric.unique_complete
     return shown
-
-
-def projection(customer_ref: str, projected: Projection, now: datetime) -> dict[str, Any]:
-    """The answer of `POST /v1/usage/projection`."""
-    usage = projected.usage
-    answer: dict[str, Any] = {
-        "customerRef": customer_ref,
-        "periodStart": wire.instant(projected.span.start_at),
-        "periodEnd": wire.instant(projected.span.end_at),
-        "currency": None,
-        "lineItems": [_line(line) for line in projected.lines],
-        **dict.fromkeys(("subtotal", "credits", "tax", "total", "projectedTotal")),
-        "freshness": {
-            "asOf": wire.instant(usage.as_of),
-            "lastUpdate": wire.instant(usage.folded_at) if usage.folded_at else None,
-            "stalenessSeconds": max(0.0, (now - usage.as_of).total_seconds()),
-        },
-        "unfolded": usage.backlog.events,
-        "unfoldedIsLowerBound": usage.backlog.is_lower_bound,
-        "warnings": [
-            f"{line.usage.metric} has no price; its usage is not in the totals"
-            for line in projected.lines
-        ],
-    }
-    if not projected.lines:
-        answer["latestPeriod"] = span(projected.latest_period) if projected.latest_period else None
-    return answer
-
-
-def _line(line: Line) -> dict[str, Any]:
-    metric = line.usage
-    return {
-        "metric": metric.metric,
-        "aggregation": metric.aggregation,
-        "unit": metric.unit,
-        "quantity": wire.decimal(metric.value),
-        "projectedQuantity": wire.decimal(line.projected_quantity),
-        "unitPrice": None,
-        "total": None,
-        "projectedTotal": None,
-        "setAside": metric.set_aside,
-        "unfolded": metric.unfolded,
-        "warning": "no price is mapped to this metric",
-    }
 
 
 def history(question: Question, answered: History, as_of: datetime) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """The form of usage, its history and its projection."""
 
+from typing import Any
+
 from marshmallow import fields, validate
 
+from metering.billing.projection import BASES
 from metering.counters.history import INTERVALS
 from webapp.events.schemas import TimeRangeSchema
 from webapp.wire import InstantField, TextField, WireSchema
 
 _INSTANT = {"format": "date-time"}
 _DECIMAL = {"description": "decimal string"}
+_MONEY = {"description": "decimal string in major units"}
+_MINOR = {"description": "whole minor units, such as cents"}
 
 
 class CurrentQuerySchema(WireSchema):
@@ -65,6 +70,26 @@ class ProjectionBodySchema(WireSchema):
     period_end = InstantField(allow_none=True)
 
 
+class TierSchema(WireSchema):
+    """One tier of a price, and what it came to."""
+
+    up_to = fields.String(required=True, allow_none=True, metadata=_DECIMAL)
+    unit_price = fields.String(required=True, allow_none=True, metadata=_MONEY)
+    flat_price = fields.String(required=True, allow_none=True, metadata=_MONEY)
+    quantity = fields.String(required=True, metadata=_DECIMAL)
+    total = fields.String(required=True, metadata=_MONEY)
+
+
+def _money(description: str = "") -> Any:
+    text = f"{description}; decimal string in major units" if description else None
+    metadata = {"description": text} if text else _MONEY
+    return fields.String(required=True, allow_none=True, metadata=metadata)
+
+
+def _minor() -> Any:
+    return fields.Integer(required=True, allow_none=True, metadata=_MINOR)
+
+
 class LineItemSchema(WireSchema):
     """One metric; without a price its amounts are null, never zero."""
 
@@ -73,9 +98,29 @@ class LineItemSchema(WireSchema):
     unit = fields.String(required=True, allow_none=True)
     quantity = fields.String(required=True, metadata=_DECIMAL)
     projected_quantity = fields.String(required=True, metadata=_DECIMAL)
-    unit_price = fields.String(required=True, allow_none=True)
-    total = fields.String(required=True, allow_none=True)
-    projected_total = fields.String(required=True, allow_none=True)
+    projected_quantity_low = fields.String(required=True, metadata=_DECIMAL)
+    projected_quantity_high = fields.String(required=True, metadata=_DECIMAL)
+    projection_basis = fields.String(
+        required=True,
+        validate=validate.OneOf(BASES),
+        metadata={"description": "none: nothing is left to guess"},
+    )
+    mapping_id = fields.String(required=True, allow_none=True)
+    currency = fields.String(required=True, allow_none=True)
+    model = fields.String(required=True, allow_none=True)
+    unit_price = _money("per unit or package; of tiers and fees the average")
+    exact = _money("the charge before any rounding")
+    total = _money("as an invoice bills it: the sum of its rounded lines")
+    total_minor = _minor()
+    projected_total = _money()
+    projected_total_minor = _minor()
+    projected_total_low = _money("the least that a quantity within the band costs")
+    projected_total_low_minor = _minor()
+    projected_total_high = _money("the most that a quantity within the band costs")
+    projected_total_high_minor = _minor()
+    tiers = fields.List(
+        fields.Nested(TierSchema), metadata={"description": "of a graduated or volume price"}
+    )
     set_aside = fields.Integer(required=True)
     unfolded = fields.Integer(required=True)
     warning = fields.String()
@@ -90,18 +135,28 @@ class FreshnessSchema(WireSchema):
 
 
 class ProjectionAnswerSchema(WireSchema):
-    """What the period costs so far and is heading for; null amounts where nothing has a price."""
+    """What the period costs so far and is heading for. Amounts are null where nothing has a price,
+    and where prices are in several currencies: those have no sum."""
 
     customer_ref = fields.String(required=True)
     period_start = fields.String(required=True, metadata=_INSTANT)
     period_end = fields.String(required=True, metadata=_INSTANT)
     currency = fields.String(required=True, allow_none=True)
     line_items = fields.List(fields.Nested(LineItemSchema), required=True)
-    subtotal = fields.String(required=True, allow_none=True)
-    credits = fields.String(required=True, allow_none=True)
-    tax = fields.String(required=True, allow_none=True)
-    total = fields.String(required=True, allow_none=True)
-    projected_total = fields.String(required=True, allow_none=True)
+    subtotal = _money("of the lines that have a price")
+    subtotal_minor = _minor()
+    credits = _money("none are known here; Stripe applies its own")
+    credits_minor = _minor()
+    tax = _money("none is worked out here; Stripe adds its own")
+    tax_minor = _minor()
+    total = _money()
+    total_minor = _minor()
+    projected_total = _money()
+    projected_total_minor = _minor()
+    projected_low = _money("the sum of the lines' lows")
+    projected_low_minor = _minor()
+    projected_high = _money("the sum of the lines' highs")
+    projected_high_minor = _minor()
     freshness = fields.Nested(FreshnessSchema, required=True)
     unfolded = fields.Integer(
         required=True, metadata={"description": "events received and not yet counted"}

@@ -14,7 +14,7 @@ from metering.errors import NotFoundError
 from webapp import wire
 from webapp.endpoint import Contract, endpoint
 from webapp.extensions import db
-from webapp.usage import presenters
+from webapp.usage import presenters, projected
 from webapp.usage.schemas import (
     CurrentAnswerSchema,
     CurrentQuerySchema,
@@ -57,11 +57,15 @@ def current(tenant_id: str, query: dict[str, Any]) -> Response:
     )
 )
 def projection(tenant_id: str, body: dict[str, Any]) -> Response:
-    """The billing period that holds `periodStart`, by default the current one. Metrics without
-    a price are listed with `unitPrice: null` and a warning."""
+    """The billing period that holds `periodStart`, by default the current one.
+
+    Sums and counts are projected to the period's end with a low-high band: by hour of the week
+    where at least 4 whole weeks of the customer's history are known, else evenly. Other readings
+    do not grow with time and stay as they are. All of a metric's usage is at the price in force at
+    the period's end. A metric without a price is listed with `unitPrice: null` and a warning."""
     period = _billing_period(body.get("period_start"), body.get("period_end"), g.now)
-    projected = billing.project(db.session(), tenant_id, body["customer_ref"], period, now=g.now)
-    return wire.answer(presenters.projection(body["customer_ref"], projected, g.now))
+    found = billing.project(db.session(), tenant_id, body["customer_ref"], period, now=g.now)
+    return wire.answer(projected.projection(body["customer_ref"], found, g.now))
 
 
 def _billing_period(start: datetime | None, end: datetime | None, now: datetime) -> Span:

@@ -1,0 +1,57 @@
+"""What quantities cost, by the one pricing function; whole minor units, as an invoice bills."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pricing import curve
+from pricing.money import Currency
+from pricing.numbers import EXACT
+from pricing.price import Price
+from pricing.projection import Band
+from pricing.volume import Volume
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What a line, or several of one currency, costs so far and at the period's end.
+
+    low, high: the least and the most that any quantity within the band costs.
+    """
+
+    currency: Currency
+    current: int
+    projected: int
+    low: int
+    high: int
+
+
+def of_line(price: Price, quantity: Decimal, band: Band) -> Amounts:
+    """What the quantity costs, and what the quantities of the band do."""
+    projected = price.amount(band.expected)
+    possible = [projected, *(price.amount(each) for each in _turns(price, band))]
+    return Amounts(price.currency, price.amount(quantity), projected, min(possible), max(possible))
+
+
+def _turns(price: Price, band: Band) -> list[Decimal]:
+    """The quantities within the band where the cost may be least or most: its ends, and of a
+    volume price, which may fall, both sides of every bound in between."""
+    at = [band.low, band.high]
+    if isinstance(price.model, Volume):
+        for bound in curve.boundaries(price):
+            if band.low <= bound < band.high:
+                at += [bound, min(EXACT.add(bound, curve.JUST), band.high)]
+    return at
+
+
+def total(lines: Sequence[Amounts]) -> Amounts | None:
+    """Add up lines of one currency; None of no lines, and of several currencies."""
+    if len({line.currency for line in lines}) != 1:
+        return None
+    return Amounts(
+        lines[0].currency,
+        sum(line.current for line in lines),
+        sum(line.projected for line in lines),
+        sum(line.low for line in lines),
+        sum(line.high for line in lines),
+    )

@@ -1,0 +1,189 @@
+"""Mappings: which price a metric has, from when to when, and where in Stripe it belongs."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from metering.catalog import metrics, overlap
+from metering.catalog.models import MetricMapping
+from metering.errors import ConflictError, InvalidInputError, NotFoundError
+from pricing import PricingError, money
+from pricing.price import Price, from_config, to_config
+
+
+def id_of(request_key: str | None) -> str:
+    """A new mapping's id: random, or made from the request's name: a repetition finds it."""
+    if request_key is None:
+        return f"map_{secrets.token_hex(12)}"
+    return f"map_{hashlib.sha256(request_key.encode()).hexdigest()[:24]}"
+
+
+def get(session: Session, tenant_id: str, mapping_id: str) -> MetricMapping:
+    """The mapping, or NotFoundError."""
+    found = session.scalar(
+        select(MetricMapping).where(
+            MetricMapping.tenant_id == tenant_id, MetricMapping.mapping_id == mapping_id
+        )
+    )
+    if found is None:
+        raise NotFoundError("there is no mapping of this id")
+    return found
+
+
+def listed(
+    session: Session,
+    tenant_id: str,
+    *,
+    metric: str | None = None,
+    customer_ref: str | None = None,
+    after: MetricMapping | None = None,
+    limit: int,
+) -> Sequence[MetricMapping]:
+    """The tenant's mappings by metric and time, the ended ones among them."""
+    order = (MetricMapping.metric, MetricMapping.effective_from, MetricMapping.mapping_id)
+    statement = select(MetricMapping).where(MetricMapping.tenant_id == tenant_id)
+    if metric is not None:
+        statement = statement.where(MetricMapping.metric == metric)
+    if customer_ref is not None:
+        statement = statement.where(MetricMapping.customer_ref == customer_ref)
+    if after is not None:
+        last = (after.metric, after.effective_from, after.mapping_id)
+        statement = statement.where(tuple_(*order) > last)
+    return session.scalars(statement.order_by(*order).limit(limit)).all()
+
+
+def create(
+    session: Session,
+    tenant_id: str,
+    mapping_id: str,
+    wanted: Mapping[str, Any],
+    *,
+    now: datetime,
+) -> MetricMapping:
+    """Map a metric, making the metric if it is new.
+
+    wanted: attributes by name, `metric` among them; `price` as a Price.  effective_from: the next
+            full hour where none is given.  is_active: as long as it is not only a shadow.
+    Raises: InvalidInputError, or ConflictError where another mapping stands in the way.
+    """
+    mapping = MetricMapping(
+        tenant_id=tenant_id,
+        mapping_id=mapping_id,
+        metric=wanted["metric"],
+        customer_ref=wanted.get("customer_ref"),
+        is_active=not wanted.get("is_shadow", False),
+        is_shadow=False,
+        effective_from=next_full_hour(now),
+        created_at=now,
+    )
+    # Also the lock: of one metric's mappings, one is looked at and written at a time.
+    metrics.edit(session, tenant_id, mapping.metric, {}, now=now)
+    if session.get(MetricMapping, (tenant_id, mapping_id)) is not None:
+        raise ConflictError("this Idempotency-Key named another request long ago; take a new one")
+    _apply(mapping, wanted, now)
+    session.add(mapping)
+    _check(session, mapping)
+    return mapping
+
+
+def edit(
+    session: Session,
+    tenant_id: str,
+    mapping_id: str,
+    changes: Mapping[str, Any],
+    *,
+    now: datetime,
+) -> MetricMapping:
+    """Change the named attributes. What a mapping is of, its metric and customer, stays.
+
+    A new price is the price of all of the mapping's time: a price that changes over time is a
+    mapping that ends and another that begins.
+    """
+    mapping = _locked(session, tenant_id, mapping_id, now)
+    for name in ("metric", "customer_ref"):
+        if name in changes and changes[name] != getattr(mapping, name):
+            raise InvalidInputError(
+                "cannot change: end this mapping and create another", pointer=_POINTER[name]
+            )
+    _apply(mapping, changes, now)
+    _check(session, mapping)
+    return mapping
+
+
+def end(session: Session, tenant_id: str, mapping_id: str, *, now: datetime) -> MetricMapping:
+    """End the mapping now, or before it begins; what has ended already stays as it is."""
+    mapping = _locked(session, tenant_id, mapping_id, now)
+    last = max(mapping.effective_from, now)
+    if mapping.effective_until is None or mapping.effective_until > last:
+        mapping.effective_until, mapping.updated_at = last, now
+        session.flush()
+    return mapping
+
+
+def next_full_hour(now: datetime) -> datetime:
+    """The first full hour that is not past: usage is kept by the hour."""
+    floor = now.replace(minute=0, second=0, microsecond=0)
+    return floor if floor == now else floor + timedelta(hours=1)
+
+
+_POINTER = {"metric": "/metric", "customer_ref": "/customerRef"}
+
+
+def _locked(session: Session, tenant_id: str, mapping_id: str, now: datetime) -> MetricMapping:
+    """The mapping as it is now that nobody else can change its metric's."""
+    mapping = get(session, tenant_id, mapping_id)
+    metrics.edit(session, tenant_id, mapping.metric, {}, now=now)
+    session.refresh(mapping)
+    return mapping
+
+
+def _apply(mapping: MetricMapping, changes: Mapping[str, Any], now: datetime) -> None:
+    for name, value in changes.items():
+        if name not in ("price", "currency"):
+            setattr(mapping, name, value)
+    mapping.updated_at = now
+    until = mapping.effective_until
+    is_dated = "effective_from" in changes or "effective_until" in changes
+    if is_dated and until is not None and until <= mapping.effective_from:
+        raise InvalidInputError("must lie after effectiveFrom", pointer="/effectiveUntil")
+    if "price" in changes or "currency" in changes:
+        _apply_price(mapping, changes)
+
+
+def _apply_price(mapping: MetricMapping, changes: Mapping[str, Any]) -> None:
+    """Set price and currency together: the currency billed must be one that the price has."""
+    price: Price | None = changes.get("price")
+    if "price" not in changes and mapping.price is not None:
+        price = from_config(mapping.price)
+    code = changes.get("currency")
+    try:
+        if code is not None:
+            code = money.currency(code).code
+        if price is not None:
+            price.in_currency(code or price.currency.code)
+    except PricingError as error:
+        raise InvalidInputError(f"currency: {error.reason}", pointer="/currency") from None
+    if price is not None:
+        mapping.currency = code or price.currency.code
+    elif "currency" in changes:
+        mapping.currency = code
+    mapping.price = None if price is None else to_config(price)
+
+
+def _check(session: Session, mapping: MetricMapping) -> None:
+    """Write the mapping, then see whether what is there besides lets it stand."""
+    session.flush()
+    if mapping.aggregation == "unique":
+        metric = metrics.get(session, mapping.tenant_id, mapping.metric)
+        if not metric.unique_enabled:
+            raise InvalidInputError(
+                "unique counts of this metric are not kept; switch them on first, with"
+                f' {{"unique": true}} to /v1/metrics/{mapping.metric}',
+                pointer="/aggregation",
+            )
+    overlap.refuse(session, mapping)

@@ -1,0 +1,47 @@
+"""Mappings in the contract's form."""
+
+from typing import Any
+
+from metering.catalog.models import Metric, MetricMapping
+from webapp import wire
+
+
+def mapping(shown: MetricMapping, metric: Metric) -> dict[str, Any]:
+    """One mapping. metric: the one it maps, whose aggregation holds where it has none."""
+    until = shown.effective_until
+    return {
+        "id": shown.mapping_id,
+        "tenantId": shown.tenant_id,
+        "metric": shown.metric,
+        "aggregation": shown.aggregation or metric.aggregation,
+        "customerRef": shown.customer_ref,
+        "stripeAccount": shown.stripe_account,
+        "priceId": shown.price_id,
+        "meterId": shown.meter_id,
+        "meterEventName": shown.meter_event_name,
+        "subscriptionItemId": shown.subscription_item_id,
+        "currency": shown.currency,
+        "priceConfig": shown.price,
+        "active": shown.is_active,
+        "shadow": shown.is_shadow,
+        "shadowStripeAccount": shown.shadow_stripe_account,
+        "shadowPriceId": shown.shadow_price_id,
+        "shadowSubscriptionItemId": shown.shadow_subscription_item_id,
+        "effectiveFrom": wire.instant(shown.effective_from),
+        "effectiveUntil": wire.instant(until) if until else None,
+        "createdAt": wire.instant(shown.created_at),
+        "updatedAt": wire.instant(shown.updated_at),
+        "destinations": {
+            "live": _destination(shown.is_active, "active"),
+            "shadow": _destination(shown.is_shadow, "shadow"),
+        },
+    }
+
+
+def _destination(is_on: bool, flag: str) -> dict[str, str]:
+    if not is_on:
+        return {"state": "off", "reason": f"{flag} is false"}
+    return {
+        "state": "not_connected",
+        "reason": "this release prices usage and sends none of it to Stripe",
+    }

@@ -18,11 +18,11 @@ from pricing.price import to_config
 
 LETTERS = "abcd"
 MODELS = {
-    "graduated": "Graduated: each tier at its own price",
-    "volume": "Volume: all units at the tier reached",
-    "per_unit": "Per unit",
-    "package": "Package: whole packages",
-    "flat": "Fixed fee",
+    "graduated": ("Graduated", "Each tier's units at that tier's price."),
+    "volume": ("Volume", "All units at the price of the tier reached."),
+    "per_unit": ("Per unit", "Every unit the same."),
+    "package": ("Package", "Units are sold by the package."),
+    "flat": ("Fixed fee", "The same, whatever was used."),
 }
 MAX_TIERS = 20
 _TEXTS = ("name", "model", "unit", "size", "round", "fee", "min", "max", "free")

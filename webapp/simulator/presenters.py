@@ -22,7 +22,8 @@ from webapp.simulator.form import Form
 POINTS, ROWS, SEARCHED = 96, 12, 120
 # A plot that spans this much of the quantity asked for shows what comes next as well.
 AHEAD = Decimal(2)
-MOST_CROSSOVERS = 8
+# More of one pair are a staircase, told in one sentence.
+MOST_CROSSOVERS = 4
 
 
 @dataclass(frozen=True)
@@ -205,15 +206,42 @@ def _sentence(results: Sequence[Result], quantity: Decimal, of: Currency) -> str
     return f"{lead}, {saved} less than {second.title}."
 
 
+def _pairs(crossed: Sequence[Crossover]) -> list[list[Crossover]]:
+    """The crossovers of each pair of prices, in order."""
+    pairs: dict[frozenset[int], list[Crossover]] = {}
+    for each in crossed:
+        pairs.setdefault(frozenset((each.cheaper, each.than)), []).append(each)
+    return list(pairs.values())
+
+
 def _crossings(crossed: Sequence[Crossover], titles: Sequence[str]) -> list[str]:
-    sentences = [
-        f"{titles[each.cheaper]} is cheaper than {titles[each.than]}"
-        f" above {shown.quantity(each.quantity)}."
-        for each in crossed[:MOST_CROSSOVERS]
-    ]
-    if len(crossed) > MOST_CROSSOVERS:
-        sentences.append(f"They cross {len(crossed) - MOST_CROSSOVERS} more times further on.")
+    """A sentence for each crossover; one for the pair where a staircase crosses many times."""
+    sentences = []
+    for pair in _pairs(crossed):
+        named = [
+            f"{titles[each.cheaper]} is cheaper than {titles[each.than]}"
+            f" above {shown.quantity(each.quantity)}."
+            for each in pair
+        ]
+        if len(pair) > MOST_CROSSOVERS:
+            first, last = pair[0], pair[-1]
+            sentences.append(
+                f"{titles[last.cheaper]} and {titles[last.than]} cross {len(pair)} times between"
+                f" {shown.quantity(first.quantity)} and {shown.quantity(last.quantity)};"
+                f" above that, {titles[last.cheaper]} is cheaper."
+            )
+        else:
+            sentences += named
     return sentences
+
+
+def _marked(crossed: Sequence[Crossover]) -> list[Crossover]:
+    """What the plot marks: every crossover of a pair, or the last of very many."""
+    return [
+        each
+        for pair in _pairs(crossed)
+        for each in (pair if len(pair) <= MOST_CROSSOVERS else pair[-1:])
+    ]
 
 
 def _plot(
@@ -243,7 +271,7 @@ def _plot(
                 "x": plain(each.quantity),
                 "y": plain(money.major(prices[each.cheaper].charge(each.quantity), of)),
             }
-            for each in crossed[:MOST_CROSSOVERS]
+            for each in _marked(crossed)
         ],
         "quantity": plain(quantity),
         "currency": of.code.upper(),

@@ -33,7 +33,7 @@
     var money = compact(data.currency, data.digits);
     var names = data.series.map(function (each) { return "--series-" + each.letter; });
     var series = data.series.map(function (each, i) {
-      return { label: each.title, stroke: token(element, names[i]), width: 2, points: { show: false } };
+      return { label: each.title, stroke: token(element, names[i]), width: 2, pxAlign: 0, points: { show: false } };
     });
     function at(u, value, axis) { return Math.round(u.valToPos(value, axis, true)); }
 

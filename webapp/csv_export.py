@@ -1,36 +1,41 @@
-"""CSV for spreadsheets: what a tenant typed must not run there as a formula."""
+"""Rows as CSV (RFC 4180), safe to open in a spreadsheet: no customer's text becomes a formula."""
 
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import chain
 
-# A cell that begins with one of these is a formula to a spreadsheet; a tab or a return before it
-# does not change that.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-class Number(str):
-    """Plain digits of our own making: -12.50 is a number to a spreadsheet and must stay one."""
+# What a spreadsheet takes for the beginning of a formula, also behind a tab or a line break.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def cell(value: object) -> str:
-    """The value as text; what would be a formula is prefixed with an apostrophe."""
+    """A value as the text of its cell; a text that could be a formula gets an apostrophe.
+
+    A number is no text: a negative amount stays one that can be summed up.
+    """
     if value is None:
         return ""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     text = str(value)
-    if isinstance(value, str) and not isinstance(value, Number) and text.startswith(_FORMULA):
-        return f"'{text}"
-    return text
+    if isinstance(value, int) or not text.startswith(_FORMULA):
+        return text
+    return f"'{text}"
 
 
 def lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """The file's lines, one at a time, so that any size streams."""
-    yield _line(header)
-    for values in rows:
-        yield _line(values)
-
-
-def _line(values: Sequence[object]) -> str:
+    """The file line by line, the header first."""
     buffer = io.StringIO()
-    csv.writer(buffer).writerow([cell(value) for value in values])
-    return buffer.getvalue()
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    for row in chain([header], rows):
+        writer.writerow([cell(value) for value in row])
+        yield _taken(buffer)
+
+
+def _taken(buffer: io.StringIO) -> str:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text

@@ -100,7 +100,7 @@ def test_a_database_with_data_is_carried_from_the_previous_head(postgres_url: st
     if previous is not None:
         migrate(url, str(previous))
         with carried.begin() as connection:
-            connection.execute(text(_SAMPLE))
+            connection.exec_driver_sql(_SAMPLE)
     migrate(url)
     migrate(url)  # a second release finds nothing to do
     with carried.connect() as connection:

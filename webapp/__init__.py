@@ -25,11 +25,23 @@ from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
 from webapp.queues import Hints
 from webapp.runtime import Runtime
+from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 
-BLUEPRINTS = (catalog, console, events, health.blueprint, ingest, keys, simulator, usage, welcome)
+BLUEPRINTS = (
+    catalog,
+    console,
+    events,
+    health.blueprint,
+    ingest,
+    keys,
+    saved_simulations,
+    simulator,
+    usage,
+    welcome,
+)
 
 
 class RestOfPath(BaseConverter):

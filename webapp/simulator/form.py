@@ -123,14 +123,12 @@ def read(given: Mapping[str, str]) -> Form:
     prices = tuple(
         _price(given, letter) for letter in LETTERS if given.get(f"{letter}-model") is not None
     )
+    currency = _typed(given, "currency")[:3].strip().lower() or EXAMPLE.currency
     if not prices:
-        return replace(
-            EXAMPLE,
-            currency=given.get("currency", EXAMPLE.currency),
-            quantity=given.get("quantity", EXAMPLE.quantity),
-        )
+        quantity = _typed(given, "quantity") or EXAMPLE.quantity
+        return replace(EXAMPLE, currency=currency, quantity=quantity)
     return Form(
-        currency=given.get("currency", "usd")[:3].lower(),
+        currency=currency,
         quantity=_typed(given, "quantity"),
         range=_typed(given, "range"),
         prices=prices,
@@ -138,7 +136,8 @@ def read(given: Mapping[str, str]) -> Form:
 
 
 def _typed(given: Mapping[str, str], name: str) -> str:
-    return given.get(name, "").strip()[:100]
+    # Four prices of twenty tiers must fit into an address.
+    return given.get(name, "")[: 60 if name.endswith("-name") else 40].strip()
 
 
 def _price(given: Mapping[str, str], letter: str) -> PriceForm:

@@ -6,11 +6,10 @@ Computing is GET with everything in the address; only pasting and saving are pos
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flask import Blueprint, Response, redirect, request, stream_with_context
+from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from pricing import InvoiceSimulator, PricingError, money
@@ -171,17 +170,11 @@ def _asked() -> tuple[Visitor, Form, Checked]:
 
 
 def _csv(name: str, header: list[str], rows: Iterable[list[object]]) -> Response:
-    plain_rows = ([_plain(value) for value in row] for row in rows)
     return Response(
-        stream_with_context(csv_export.lines(header, plain_rows)),
+        csv_export.lines(header, rows),
         mimetype="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _plain(value: object) -> object:
-    """A number in plain digits that stays a number to a spreadsheet."""
-    return csv_export.Number(plain(value)) if isinstance(value, Decimal) else value
 
 
 def show(

@@ -79,6 +79,13 @@
         c.beginPath();
         c.arc(at(u, Number(each.x), "x"), at(u, Number(each.y), "y"), 5 * ratio, 0, 2 * Math.PI);
         c.fill(); c.stroke();
+        if (data.crossovers.length <= 6) {
+          c.save();
+          c.font = 12 * ratio + "px system-ui, sans-serif";
+          c.fillStyle = token(element, "--ink");
+          c.fillText(count.format(Number(each.x)), at(u, Number(each.x), "x") + 8 * ratio, at(u, Number(each.y), "y") + 14 * ratio);
+          c.restore();
+        }
       });
       c.font = "600 " + 13 * ratio + "px system-ui, sans-serif";
       c.textAlign = "left";
@@ -155,8 +162,7 @@
   var kinds = { curve: curve, bars: bars };
 
   function draw(element) {
-    var source = element.parentElement.querySelector("script.plot-data");
-    if (!source || !element.clientWidth) { return; }
+    if (!element.clientWidth) { return; }
     var old = drawn.get(element);
     if (old) { old.destroy(); }
     element.textContent = "";
@@ -165,7 +171,7 @@
     tip.hidden = true;
     tip.setAttribute("aria-hidden", "true");
     element.appendChild(tip);
-    var made = kinds[element.dataset.plot](element, JSON.parse(source.textContent));
+    var made = kinds[element.dataset.plot](element, JSON.parse(element.dataset.values));
     made.options.width = element.clientWidth;
     made.options.height = element.clientHeight;
     drawn.set(element, new uPlot(made.options, made.rows, element));

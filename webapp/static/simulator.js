@@ -5,9 +5,9 @@
   function positions() {
     document.querySelectorAll("[data-moves]").forEach(function (slider) {
       var field = document.getElementById(slider.dataset.moves);
-      var source = document.querySelector("#results script.plot-data");
-      if (!field || !source) { return; }
-      var x = JSON.parse(source.textContent).x, most = Number(x[x.length - 1]);
+      var plot = document.querySelector("#results [data-plot]");
+      if (!field || !plot) { return; }
+      var x = JSON.parse(plot.dataset.values).x, most = Number(x[x.length - 1]);
       slider.step = most <= 10 ? "any" : Math.max(1, Math.pow(10, Math.floor(Math.log10(most)) - 2));
       if (document.activeElement !== slider) {
         // A slider that is held keeps its scale, or it would run away from the hand.

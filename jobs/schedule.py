@@ -36,6 +36,7 @@ def tasks() -> list[Task]:
     return [
         Task(sweep.sweep, every_seconds=5),
         Task(sweep.resume_filling, every_seconds=60),
+        Task(sweep.resume_backtests, every_seconds=30),
         Task(sweep.prune, every_seconds=3600),
     ]
 

@@ -41,6 +41,17 @@ def resume_filling() -> None:
             unique.fill(tenant_id, metric)
 
 
+def resume_backtests() -> None:
+    """Enqueue back-tests that no job has touched for a while.
+
+    They are never run here: while Redis is away this process folds, and a what-if can wait.
+    """
+    with step() as (session, now):
+        waiting = installation.backtests_waiting(session, untouched_since=now - PATIENCE)
+    for tenant_id, backtest_id in waiting:
+        hints().answer_backtest(tenant_id, backtest_id)
+
+
 def prune() -> None:
     """Delete what has outlived its use."""
     with step() as (session, now):

@@ -45,6 +45,9 @@ class JsonText(TypeDecorator[str]):
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         return cast(column, Text)
 
+    def bind_processor(self, dialect: Any) -> None:
+        return None
+
     def process_result_value(self, value: Any, dialect: Any) -> str | None:
         return None if value is None else str(value)
 

@@ -3,7 +3,7 @@
 A test walks the statements of the product and allows one without a tenant only here:
 
 - a credential is found by its public part, before anyone knows whose it is;
-- the sweep and the fold jobs ask which tenants have work;
+- the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
 - `/metrics` sums up, never by tenant;
 - the operator's command line lists tenants;
 - what has outlived its use is deleted.
@@ -89,6 +89,17 @@ def metrics_to_fill(session: Session) -> list[tuple[str, str]]:
     """(tenant, metric) pairs whose unique counts are still being completed from the ledger."""
     statement = select(Metric.tenant_id, Metric.metric).where(Metric.unique_filled_to.is_not(None))
     return [(tenant_id, metric) for tenant_id, metric in session.execute(statement)]
+
+
+_BACKTESTS_WAITING = """
+SELECT tenant_id, id FROM backtests WHERE ended_at IS NULL AND updated_at <= :untouched_since
+"""
+
+
+def backtests_waiting(session: Session, *, untouched_since: datetime) -> list[tuple[str, str]]:
+    """(tenant, id) of the back-tests that have not ended and that no job has touched since."""
+    waiting = session.execute(text(_BACKTESTS_WAITING), {"untouched_since": untouched_since})
+    return [(tenant_id, backtest_id) for tenant_id, backtest_id in waiting]
 
 
 @dataclass(frozen=True)

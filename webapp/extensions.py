@@ -2,6 +2,7 @@
 
 from flask_sqlalchemy import SQLAlchemy
 
+import metering.billing.models
 import metering.catalog.models
 import metering.counters.models
 import metering.ledger.models
@@ -10,6 +11,7 @@ from metering.database import Base
 
 # Importing a model module is what puts its tables into the metadata.
 MODEL_MODULES = (
+    metering.billing.models,
     metering.catalog.models,
     metering.counters.models,
     metering.ledger.models,

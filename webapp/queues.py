@@ -27,6 +27,7 @@ TIMEOUT_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
 FOLD_JOB = "jobs.counters.fold_shard"
 FILL_JOB = "jobs.unique.fill"
+BACKTEST_JOB = "jobs.backtest.run"
 
 
 def wake_flag(shard: int) -> str:
@@ -90,6 +91,10 @@ class Hints:
     def fill_unique(self, tenant_id: str, metric: str) -> bool:
         """Enqueue the completion of a metric's unique counts; False if Redis is away."""
         return self._try(lambda: enqueue(self._redis, BULK, FILL_JOB, tenant_id, metric))
+
+    def answer_backtest(self, tenant_id: str, backtest_id: str) -> bool:
+        """Enqueue the next stretch of a back-test; False if Redis is away."""
+        return self._try(lambda: enqueue(self._redis, BULK, BACKTEST_JOB, tenant_id, backtest_id))
 
     def workers(self) -> dict[str, int]:
         """How many workers serve each queue; empty if Redis is away."""

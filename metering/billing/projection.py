@@ -78,8 +78,14 @@ def _past_weeks(
     period: Span,
     now: datetime,
 ) -> dict[str, list[PastWeek]]:
-    """History, where there is something left to guess."""
-    growing = {m.metric: m.aggregation for m in metrics if m.aggregation in _ACCUMULATING}
+    """History, where there is something left to guess and there can be any."""
+    growing = {
+        metric.metric: metric.aggregation
+        for metric in metrics
+        if metric.aggregation in _ACCUMULATING
+        and metric.since_period is not None
+        and metric.since_period <= now - weeks.SHORTEST
+    }
     if not growing or not period.start_at <= now < period.end_at:
         return {}
     start, at, end = (int(i.timestamp()) for i in (period.start_at, now, period.end_at))

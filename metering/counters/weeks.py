@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Context, Decimal
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 FEWEST, MOST = 4, 8
+SHORTEST = timedelta(weeks=FEWEST)
 _HOUR, _WEEK = 3600, 7 * 86_400
 # Counters are unbounded numerics: Decimal's usual 28 digits would not hold each of them.
 _WIDE = Context(prec=100)

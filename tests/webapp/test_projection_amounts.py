@@ -311,8 +311,11 @@ def test_a_projection_asks_three_times_however_many_metrics_there_are(
     for metric in ("calls", "seats", "storage"):
         priced(april, tenant, each("1"), metric=metric)
     used(calls=1, seats=1, storage=1)
-    statements.clear()
-    found = billing.project(session, tenant, "cus_1", None, now=MIDDLE)
-    session.rollback()
-    assert len(found.lines) == 3
-    assert len(statements) == 3
+    # Whoever is new has no history to ask for.
+    for asked in (2, 3):
+        statements.clear()
+        found = billing.project(session, tenant, "cus_1", None, now=MIDDLE)
+        session.rollback()
+        assert len(found.lines) == 3
+        assert len(statements) == asked
+        used(JANUARY, calls=1, seats=1, storage=1)

@@ -140,17 +140,18 @@ def _order(left: Decimal, right: Decimal) -> int:
 
 
 def _crossing(a: Price, b: Price, low: Decimal, high: Decimal, leader: int) -> Decimal:
-    """The last quantity at which `leader` still holds or both cost the same."""
-    while high - low > 1:
-        middle = Decimal(int((low + high) / 2))
-        if _order(a.charge(middle), b.charge(middle)) in (leader, 0):
-            low = middle
+    """The last quantity, a whole one if there is one, at which `leader` still holds or both cost
+    the same. It holds at `low` and no more at `high`."""
+
+    def holds(whole: int) -> bool:
+        quantity = Decimal(whole)
+        return _order(a.charge(quantity), b.charge(quantity)) in (leader, 0)
+
+    last, after = int(low), int(high) + 1
+    while after - last > 1:
+        middle = (last + after) // 2
+        if holds(middle):
+            last = middle
         else:
-            high = middle
-    # People count in whole units: from the last one at which nothing has changed yet.
-    for whole in (Decimal(int(high)), Decimal(int(low))):
-        after = whole + 1
-        holds = _order(a.charge(whole), b.charge(whole)) in (leader, 0)
-        if holds and _order(a.charge(after), b.charge(after)) == -leader:
-            return whole
-    return low
+            after = middle
+    return Decimal(last) if holds(last) and not holds(last + 1) else low

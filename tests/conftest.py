@@ -112,6 +112,15 @@ def tenant(session: Session, now: datetime) -> str:
     return tenant_id
 
 
+@pytest.fixture
+def stranger(session: Session, now: datetime) -> str:
+    """The id of a second, freshly made tenant."""
+    tenant_id = f"stranger-{uuid.uuid4()}"
+    with unit_of_work(session):
+        tenants.create(session, tenant_id, mode="test", now=now)
+    return tenant_id
+
+
 @pytest.fixture(scope="session")
 def config(database: str, redis_url: str) -> Config:
     """The sandbox's configuration."""

@@ -12,9 +12,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import BaseConverter
 
 from metering.database import engine_options, look_after
+from webapp import assets, health, logs, problems, telemetry
 from webapp import clock as wall_clock
 from webapp import config as configuration
-from webapp import health, logs, problems, telemetry
 from webapp.body import MAX_BODY_BYTES
 from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
@@ -28,6 +28,8 @@ from webapp.queues import Hints
 from webapp.runtime import Runtime
 from webapp.simulations.backtest_views import blueprint as backtests
 from webapp.simulations.views import blueprint as simulations
+from webapp.simulator.saved import blueprint as saved_simulations
+from webapp.simulator.views import blueprint as simulator
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 
@@ -40,7 +42,9 @@ BLUEPRINTS = (
     ingest,
     keys,
     mappings,
+    saved_simulations,
     simulations,
+    simulator,
     usage,
     welcome,
 )
@@ -95,6 +99,7 @@ def create_app(
     with app.app_context():
         look_after(db.engine)
     problems.install(app)
+    assets.install(app)
     _install_request_hooks(app, clock)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -42,10 +42,13 @@ class Principal:
         return scope in self.scopes
 
 
-def principal() -> Principal:
-    """The caller of this request. Raises ProblemError 401 or 403 if nobody may be."""
+def principal(*, forms: bool = False) -> Principal:
+    """The caller of this request. Raises ProblemError 401 or 403 if nobody may be.
+
+    forms: the sandbox takes a form's body too, if the browser says that our own page sent it.
+    """
     if "principal" not in g:
-        g.principal = _from_key() or _from_session() or _from_sandbox()
+        g.principal = _from_key() or _from_session() or _from_sandbox(forms=forms)
         # The look-up's transaction ends here: a body that trickles in must not keep one open.
         db.session().rollback()
         g.tenant_id = g.principal.tenant_id
@@ -119,9 +122,9 @@ def _has_csrf_token(asked: Request, session_token: str) -> bool:
     return hmac.compare_digest(given.encode(), csrf_token(session_token).encode())
 
 
-def _from_sandbox() -> Principal:
+def _from_sandbox(*, forms: bool) -> Principal:
     config = runtime.current().config
-    reason = why_not_open(config, request)
+    reason = why_not_open(config, request, forms=forms)
     if reason is not None:
         raise ProblemError(
             401,
@@ -132,7 +135,7 @@ def _from_sandbox() -> Principal:
     return Principal(None, scopes.ALL, "sandbox")
 
 
-def why_not_open(config: Config, asked: Request) -> str | None:
+def why_not_open(config: Config, asked: Request, *, forms: bool = False) -> str | None:
     """Why this request may not do without a key; None if it may.
 
     Every condition shuts out somebody: other machines, pages of other sites (`Origin`), names
@@ -150,7 +153,10 @@ def why_not_open(config: Config, asked: Request) -> str | None:
     origin = asked.headers.get("Origin")
     if origin is not None and origin != f"{asked.scheme}://{asked.host}":
         return "The sandbox is not open to pages of another origin."
-    if asked.method not in SAFE_METHODS and not asked.is_json and not _has_no_body(asked):
+    # Browsers name the page that a form was sent from; an origin that is named was found our own.
+    form_of_ours = forms and origin is not None
+    takes = asked.is_json or form_of_ours or _has_no_body(asked)
+    if asked.method not in SAFE_METHODS and not takes:
         return "The sandbox takes only JSON bodies without one."
     return None
 

@@ -26,6 +26,7 @@ from metering.tenancy.models import ApiKey
 from webapp import clock
 from webapp import config as configuration
 from webapp.health import MIGRATIONS
+from webapp.sim_cli import sim
 
 OPERATOR = "operator"
 
@@ -181,6 +182,9 @@ def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
     with _session() as session, unit_of_work(session):
         token = sessions.make_link(session, tenant_id, role, now=clock.wall())
     click.echo(f"{base.rstrip('/')}/console/enter?token={token}")
+
+
+stripemeter.add_command(sim)
 
 
 @stripemeter.group()

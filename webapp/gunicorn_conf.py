@@ -24,6 +24,8 @@ timeout = 60
 graceful_timeout = 20
 # Clients keep connections open between batches; a platform's router reuses them for a minute.
 keepalive = 75
+# A simulation is its address: four prices with their tiers need more than the usual 4 KiB.
+limit_request_line = 8190
 # Our own log line per request says more.
 accesslog = None
 logconfig_dict = {

@@ -78,8 +78,14 @@ def _past_weeks(
     period: Span,
     now: datetime,
 ) -> dict[str, list[PastWeek]]:
-    """History, where there is something left to guess."""
-    growing = [metric.metric for metric in metrics if metric.aggregation in _ACCUMULATING]
+    """History, where there is something left to guess and there can be any."""
+    growing = {
+        metric.metric: metric.aggregation
+        for metric in metrics
+        if metric.aggregation in _ACCUMULATING
+        and metric.since_period is not None
+        and metric.since_period <= now - weeks.SHORTEST
+    }
     if not growing or not period.start_at <= now < period.end_at:
         return {}
     start, at, end = (int(i.timestamp()) for i in (period.start_at, now, period.end_at))
@@ -104,14 +110,8 @@ def _projected(metric: MetricUsage, past: Sequence[PastWeek], now: datetime) -> 
     span, value = metric.span, metric.value
     if metric.aggregation not in _ACCUMULATING or now >= span.end_at:
         return pace.exactly(value), "none"
-    profile = [_week(week, metric.aggregation) for week in past]
-    if any(week.whole for week in profile):
-        return pace.by_weeks(value, profile), "weekly_profile"
+    if past:
+        weeks_of = [Week(week.behind, week.ahead, week.whole) for week in past]
+        return pace.by_weeks(value, weeks_of), "weekly_profile"
     elapsed, length = Decimal(str(span.elapsed_seconds(now))), Decimal(str(span.seconds))
     return pace.evenly(value, elapsed, length), "even_pace"
-
-
-def _week(past: PastWeek, aggregation: str) -> Week:
-    if aggregation == "count":
-        return Week(past.count_behind, past.count_ahead, past.count_whole)
-    return Week(past.sum_behind, past.sum_ahead, past.sum_whole)

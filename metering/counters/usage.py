@@ -24,6 +24,7 @@ class MetricUsage:
     value: by the metric's own aggregation.  watermark: None while nothing is counted yet.
     unfolded: events received and not yet counted, of whatever period.
     unique_complete: False while a freshly switched-on unique count is still being completed.
+    since_period: the start of the first period in which anything of it was counted.
     """
 
     metric: str
@@ -38,6 +39,7 @@ class MetricUsage:
     set_aside: int
     unfolded: int
     unique_complete: bool
+    since_period: datetime | None
     sum_value: Decimal
     max_value: Decimal
     last_value: Decimal
@@ -97,7 +99,10 @@ LEFT JOIN (
     SELECT m.metric, m.aggregation, m.display_name, m.unit, m.lateness_seconds,
            m.unique_filled_to IS NULL AS unique_complete,
            c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.watermark,
-           c.folded_at, coalesce(aside.events, 0) AS set_aside
+           c.folded_at, coalesce(aside.events, 0) AS set_aside,
+           (SELECT min(f.period_start) FROM counters f
+            WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = %(customer_ref)s
+              AND f.metric = m.metric) AS since_period
     FROM metrics m
     LEFT JOIN counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
         AND c.metric = m.metric AND c.period_start = %(period_start)s
@@ -149,6 +154,7 @@ def _metric_usage(row: Any, span: Span, backlog: Backlog) -> MetricUsage:
         set_aside=row.set_aside,
         unfolded=backlog.by_metric.get(row.metric, 0),
         unique_complete=row.unique_complete,
+        since_period=row.since_period,
         sum_value=row.sum_value or Decimal(0),
         max_value=row.max_value or Decimal(0),
         last_value=row.last_value or Decimal(0),

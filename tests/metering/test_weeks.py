@@ -30,17 +30,19 @@ def used(session: Session, tenant: str, events: Events, *, metric: str = "api_ca
     fold_all(session, tenant)
 
 
-def asked(session: Session, tenant: str, *metrics: str) -> dict[str, list[PastWeek]]:
+def asked(session: Session, tenant: str, **metrics: str) -> dict[str, list[PastWeek]]:
+    """Of api_calls by its sum, where no other metrics are named with their aggregations."""
+    metrics = metrics or {"api_calls": "sum"}
     found = weeks.of_customer(
-        session, tenant, "cus_1", metrics or ["api_calls"], behind=BEHIND, ahead=AHEAD, now=NOW
+        session, tenant, "cus_1", metrics, behind=BEHIND, ahead=AHEAD, now=NOW
     )
     session.rollback()
     return found
 
 
-def worked_out(events: Events, known: int) -> list[PastWeek]:
+def worked_out(events: Events, known: int, aggregation: str) -> list[PastWeek]:
     """The same in plain Python."""
-    sums: dict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 6)
+    sums: dict[int, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 3)
     for at, quantity in events:
         hour = at.replace(minute=0, second=0, microsecond=0)
         age = FULL_HOUR - hour
@@ -48,10 +50,10 @@ def worked_out(events: Events, known: int) -> list[PastWeek]:
             continue
         week = (age - timedelta(seconds=1)) // timedelta(weeks=1)
         index = int(hour.timestamp()) // 3600 % 168
-        for i, amount in ((0, quantity), (3, Decimal(1))):
-            sums[week][i] += amount
-            sums[week][i + 1] += amount * BEHIND[index] / 3600
-            sums[week][i + 2] += amount * AHEAD[index] / 3600
+        amount = quantity if aggregation == "sum" else Decimal(1)
+        sums[week][0] += amount
+        sums[week][1] += amount * BEHIND[index] / 3600
+        sums[week][2] += amount * AHEAD[index] / 3600
     return [PastWeek(*sums[week]) for week in range(known)]
 
 
@@ -73,9 +75,10 @@ def test_the_weeks_are_those_that_a_plain_count_finds(
     # Of the hour that is not over nobody knows yet what it brings.
     events.append((FULL_HOUR + timedelta(minutes=5), Decimal(1000)))
     used(session, tenant, events)
-    found = asked(session, tenant)["api_calls"]
-    assert len(found) == known
-    assert rounded(found) == rounded(worked_out(events, known))
+    for aggregation in ("sum", "count"):
+        found = asked(session, tenant, api_calls=aggregation)["api_calls"]
+        assert len(found) == known
+        assert rounded(found) == rounded(worked_out(events, known, aggregation))
 
 
 def test_less_than_four_weeks_are_no_history(session: Session, tenant: str) -> None:
@@ -84,32 +87,32 @@ def test_less_than_four_weeks_are_no_history(session: Session, tenant: str) -> N
 
 
 def test_what_was_always_zero_is_no_history(session: Session, tenant: str) -> None:
-    # By its sum; counted, the same events are five.
     events = [(FULL_HOUR - timedelta(weeks=n), Decimal(0)) for n in range(1, 6)]
     used(session, tenant, events)
-    [*found] = asked(session, tenant)["api_calls"]
-    assert sum(week.count_whole for week in found) == 5
-    assert sum(week.sum_whole for week in found) == 0
+    assert asked(session, tenant) == {}
+    # Counted, the same events are one a week.
+    [*found] = asked(session, tenant, api_calls="count")["api_calls"]
+    assert [week.whole for week in found] == [1] * 5
 
 
 def test_a_week_without_usage_counts_as_zero(session: Session, tenant: str) -> None:
     used(session, tenant, [(FULL_HOUR - timedelta(days=d), Decimal(d)) for d in (1, 34)])
     found = asked(session, tenant)["api_calls"]
     # The first of them lies within a fifth week, which is not known as a whole.
-    assert [week.sum_whole for week in found] == [1, 0, 0, 0]
+    assert [week.whole for week in found] == [1, 0, 0, 0]
 
 
 def test_metrics_and_customers_are_kept_apart(session: Session, tenant: str) -> None:
     used(session, tenant, [(FULL_HOUR - timedelta(days=d), Decimal(1)) for d in range(1, 57)])
     used(session, tenant, [(FULL_HOUR - timedelta(days=1), Decimal(1))], metric="young")
-    found = asked(session, tenant, "api_calls", "young", "unknown")
+    found = asked(session, tenant, api_calls="sum", young="sum", unknown="count")
     assert set(found) == {"api_calls"}
-    assert [week.sum_whole for week in found["api_calls"]] == [7] * 8
+    assert [week.whole for week in found["api_calls"]] == [7] * 8
     nobody = weeks.of_customer(
-        session, tenant, "cus_2", ["api_calls"], behind=BEHIND, ahead=AHEAD, now=NOW
+        session, tenant, "cus_2", {"api_calls": "sum"}, behind=BEHIND, ahead=AHEAD, now=NOW
     )
     assert nobody == {}
     none_asked = weeks.of_customer(
-        session, tenant, "cus_1", [], behind=BEHIND, ahead=AHEAD, now=NOW
+        session, tenant, "cus_1", {}, behind=BEHIND, ahead=AHEAD, now=NOW
     )
     assert none_asked == {}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pricing.definition import Price, Recurring
 from pricing.flat import Flat
 from pricing.graduated import Graduated
-from pricing.money import currency
+from pricing.money import Currency, currency
 from pricing.package import Package
 from pricing.per_unit import PerUnit
 from pricing.tiers import Tier
@@ -50,15 +50,17 @@ def models(*, whole: bool = False) -> st.SearchStrategy[object]:
     )
 
 
-def prices() -> st.SearchStrategy[Price]:
+def prices(of: st.SearchStrategy[Currency] = CURRENCIES) -> st.SearchStrategy[Price]:
     """Any price, with everything that only we can express."""
     bounds = st.none() | AMOUNTS
     pairs = st.tuples(bounds, bounds).map(
         lambda pair: pair if None in pair else tuple(sorted(pair))  # type: ignore[type-var]
     )
     return st.builds(
-        lambda of, model, bound, free, zero: Price(of, model, bound[0], bound[1], free, zero),
-        CURRENCIES,
+        lambda currency, model, bound, free, zero: Price(
+            currency, model, bound[0], bound[1], free, zero
+        ),
+        of,
         models(),
         pairs,
         st.just(Decimal(0)) | st.integers(0, 50).map(Decimal),

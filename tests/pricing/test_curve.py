@@ -3,9 +3,12 @@
 from decimal import Decimal
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pricing.curve import Crossover, boundaries, crossovers, curve, falls
+from pricing.curve import JUST, Crossover, boundaries, crossovers, curve, falls
 from pricing.definition import Price
+from pricing.money import currency
+from pricing.numbers import EXACT
 from pricing.price import from_config
 from tests.pricing.strategies import prices
 
@@ -54,6 +57,24 @@ def test_where_two_prices_cross() -> None:
 def test_a_crossing_by_a_jump_is_at_the_jump() -> None:
     rate = priced(model="per_unit", unitPrice="1.5")
     assert crossovers([rate, VOLUME], Decimal(300)) == [Crossover(Decimal(100), 1, 0)]
+
+
+@settings(max_examples=60)
+@given(st.lists(prices(st.just(currency("usd"))), min_size=2, max_size=3))
+def test_around_every_crossover_the_order_changes(several: list[Price]) -> None:
+    for each in crossovers(several, Decimal(160), 40):
+        cheaper, dearer = several[each.cheaper], several[each.than]
+        before, after = each.quantity, each.quantity + 1
+        assert cheaper.charge(before) >= dearer.charge(before)
+        near = [after, EXACT.add(before, JUST), before + Decimal("0.01")]
+        assert any(cheaper.charge(q) < dearer.charge(q) for q in near)
+
+
+def test_fractions_on_both_sides_are_searched_to_the_end() -> None:
+    # Between 5.2 and 6.3 the middle's floor is 5: it must not be tried for ever.
+    table = [{"upTo": "5.2", "unitPrice": 1}, {"upTo": "6.3", "unitPrice": 3}, {"unitPrice": 1}]
+    steep, rate = priced(model="graduated", tiers=table), priced(model="per_unit", unitPrice="1.2")
+    assert [each.cheaper for each in crossovers([steep, rate], Decimal(20), 4)] == [1, 0]
 
 
 def test_a_package_crosses_more_than_once() -> None:

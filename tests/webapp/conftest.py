@@ -1,6 +1,5 @@
 """Apps that are not the open sandbox: shut ones, and ones with a clock of their own."""
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -10,8 +9,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
-from metering.database import unit_of_work
-from metering.tenancy import tenants
 from tests.support import scalar
 from tests.webapp.support import AppMaker, Clock, make_key
 from webapp import clock as wall_clock
@@ -50,15 +47,6 @@ def shut(shut_app: Flask) -> FlaskClient:
 @pytest.fixture
 def clock(now: datetime) -> Clock:
     return Clock(now)
-
-
-@pytest.fixture
-def stranger(session: Session, now: datetime) -> str:
-    """The id of a second, freshly made tenant."""
-    tenant_id = f"stranger-{uuid.uuid4()}"
-    with unit_of_work(session):
-        tenants.create(session, tenant_id, mode="test", now=now)
-    return tenant_id
 
 
 @pytest.fixture

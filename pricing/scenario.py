@@ -1,0 +1,160 @@
+"""Scenarios: a pricing input with what it is expected to come to, for the command line and CI."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from pricing.errors import PricingError
+from pricing.numbers import EXACT, MAX_QUANTITY, ZERO, bounded
+from pricing.reading import Members
+from pricing.simulator import InvoiceSimulator
+
+TOTALS = ("subtotal", "discounts", "credits", "tax", "total")
+_LEAST = -MAX_QUANTITY
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What one figure should be. what: `total`, or `lineItems/0 (api_calls)`. Major units."""
+
+    what: str
+    position: int | None
+    value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A pricing input under a name.
+
+    absolute, percent: by how much a figure may differ from the expected one; the wider counts.
+    """
+
+    name: str
+    description: str
+    given: Mapping[str, Any]
+    expected: tuple[Expected, ...] = ()
+    absolute: Decimal = ZERO
+    percent: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure beside what was expected of it, major units."""
+
+    what: str
+    expected: Decimal
+    actual: Decimal
+    is_within: bool
+
+    @property
+    def by(self) -> Decimal:
+        return EXACT.subtract(self.actual, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a scenario came to: a result, or the reason why there is none."""
+
+    scenario: Scenario
+    result: Mapping[str, Any] | None
+    error: PricingError | None = None
+    differences: tuple[Difference, ...] = field(default=())
+
+    @property
+    def state(self) -> str:
+        """`error`, `differs`, `agrees`, or `no expectation`."""
+        if self.error is not None:
+            return "error"
+        if not self.differences:
+            return "no expectation"
+        return "agrees" if all(each.is_within for each in self.differences) else "differs"
+
+
+def read(document: Any, name: str) -> list[Scenario]:
+    """The scenarios of one file's document: itself one, or several under `scenarios`.
+
+    name: what a scenario without one is called.
+    Raises: PricingError naming the field.
+    """
+    members = Members(document)
+    if not members.has("scenarios"):
+        return [_scenario(document, "", name)]
+    given = members.items("scenarios", most=1000)
+    members.finish()
+    return [_scenario(each, f"scenarios/{i}", f"{name} #{i + 1}") for i, each in enumerate(given)]
+
+
+def _scenario(given: Any, path: str, name: str) -> Scenario:
+    members = Members(given, path)
+    inputs = members.needed("input")
+    if not isinstance(inputs, Mapping):
+        raise PricingError(members.at("input"), "must be an object")
+    tolerances = Members(members.take("tolerances") or {}, members.at("tolerances"))
+    scenario = Scenario(
+        name=members.text("name", most=200) or name,
+        description=members.text("description", most=2000) or "",
+        given=inputs,
+        expected=_expected(members),
+        absolute=tolerances.number("absolute") or ZERO,
+        percent=tolerances.number("percent") or ZERO,
+    )
+    tolerances.finish()
+    members.finish()
+    return scenario
+
+
+def _expected(members: Members) -> tuple[Expected, ...]:
+    given = members.take("expected")
+    if given is None:
+        return ()
+    inner = Members(given, members.at("expected"))
+    found = [
+        Expected(name, None, value)
+        for name in TOTALS
+        if (value := inner.number(name, least=_LEAST)) is not None
+    ]
+    for i, line in enumerate(inner.items("line_items")):
+        item = Members(line, f"{inner.at('line_items')}/{i}")
+        total = bounded(item.needed("total"), item.at("total"), least=_LEAST)
+        metric = item.text("metric")
+        found.append(Expected(f"lineItems/{i}" + (f" ({metric})" if metric else ""), i, total))
+        item.finish()
+    inner.finish()
+    if not found:
+        raise PricingError(members.at("expected"), "expects nothing")
+    return tuple(found)
+
+
+def run(scenario: Scenario, *, at: str = "input") -> Outcome:
+    """Simulate and compare. A refusal is an outcome; its field begins with `at`."""
+    try:
+        result = InvoiceSimulator().simulate(scenario.given)
+    except PricingError as error:
+        return Outcome(scenario, None, error.within(at))
+    try:
+        differences = tuple(_compared(scenario, each, result) for each in scenario.expected)
+    except PricingError as error:
+        return Outcome(scenario, result, error)
+    return Outcome(scenario, result, differences=differences)
+
+
+def _compared(scenario: Scenario, expected: Expected, result: Mapping[str, Any]) -> Difference:
+    if expected.position is None:
+        actual = Decimal(result[expected.what])
+    else:
+        lines, at = result["lineItems"], f"expected/lineItems/{expected.position}"
+        if expected.position >= len(lines):
+            raise PricingError(at, f"has nothing to compare: the invoice has {len(lines)} items")
+        line = lines[expected.position]
+        if expected.what not in (f"lineItems/{expected.position}", _named(expected, line)):
+            raise PricingError(at, f"names another metric than the invoice: {line['metric']!r}")
+        actual = Decimal(line["total"])
+    share = EXACT.scaleb(EXACT.multiply(abs(expected.value), scenario.percent), -2)
+    allowed = max(scenario.absolute, share)
+    distance = abs(EXACT.subtract(actual, expected.value))
+    return Difference(expected.what, expected.value, actual, distance <= allowed)
+
+
+def _named(expected: Expected, line: Mapping[str, Any]) -> str:
+    return f"lineItems/{expected.position} ({line['metric']})"

@@ -1,0 +1,182 @@
+"""`stripemeter sim` on real files: what agrees, what differs, and what is wrong with a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from webapp.cli import stripemeter
+
+GOOD = {
+    "input": {
+        "usageItems": [
+            {
+                "metric": "m",
+                "quantity": 25000,
+                "priceConfig": {"model": "per_unit", "currency": "usd", "unitPrice": "0.01"},
+            }
+        ]
+    },
+    "expected": {"total": "250.00"},
+}
+
+
+def sim(*arguments: object) -> Result:
+    return CliRunner().invoke(stripemeter, ["sim", *map(str, arguments)])
+
+
+def write(folder: Path, content: object, name: str = "a.sim.json") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_the_examples_agree(repository: Path) -> None:
+    examples = repository / "examples" / "simulations"
+    assert sim("validate", examples).output == "7 scenarios, all good.\n"
+    ran = sim("run", examples, "--fail-on-diff")
+    assert ran.exit_code == 0
+    assert "7 scenarios: 7 agree." in ran.output
+    totals = json.loads(sim("run", examples, "--format", "json").output)
+    assert [each["result"]["total"] for each in totals] == [
+        "220.00", "30.00", "28.00", "15.00", "185", "10.12", "47.60",
+    ]  # fmt: skip
+
+
+def test_a_difference_is_named_and_fails_only_where_asked(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD | {"expected": {"total": "249.99"}})
+    ran = sim("run", path)
+    assert ran.exit_code == 0
+    assert "total is 250, expected 249.99 (+0.01)" in ran.output
+    assert "1 scenario: 1 differ." in ran.output
+    assert sim("run", path, "--fail-on-diff").exit_code == 1
+    assert sim("report", path, "--fail-on-diff").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("tolerances", "state"),
+    [
+        ({"absolute": "0.01"}, "agrees"),
+        ({"absolute": "0.009"}, "differs"),
+        ({"percent": "0.01"}, "agrees"),
+        ({"percent": "0.001"}, "differs"),
+        ({"percent": "0.001", "absolute": "5"}, "agrees"),
+    ],
+)
+def test_tolerances(tmp_path: Path, tolerances: dict[str, str], state: str) -> None:
+    path = write(tmp_path, GOOD | {"expected": {"total": "250.01"}, "tolerances": tolerances})
+    assert json.loads(sim("run", path, "--format", "json").output)[0]["state"] == state
+
+
+def test_line_items_are_compared_by_position_and_name(tmp_path: Path) -> None:
+    def state(line: dict[str, str]) -> str:
+        path = write(tmp_path, GOOD | {"expected": {"lineItems": [line]}})
+        return str(json.loads(sim("run", path, "--format", "json").output)[0]["state"])
+
+    assert state({"metric": "m", "total": "250"}) == "agrees"
+    assert state({"metric": "m", "total": "251"}) == "differs"
+    assert state({"metric": "n", "total": "250"}) == "error"
+
+
+def test_a_number_keeps_its_digits(tmp_path: Path) -> None:
+    config = '{"model": "per_unit", "currency": "usd", "unitPrice": 0.000000000001}'
+    text = (
+        '{"input": {"usageItems": [{"metric": "m", "quantity": 12345678901234567890,'
+        f' "priceConfig": {config}}}]}}}}'
+    )
+    path = write(tmp_path, text)
+    (ran,) = json.loads(sim("run", path, "--format", "json").output)
+    assert ran["result"]["lineItems"][0]["exact"] == "12345678.90123456789"
+    yaml = (
+        "input: {usageItems: [{metric: m, quantity: 12345678901234567890, priceConfig:"
+        " {model: per_unit, currency: usd, unitPrice: 0.000000000001}}]}"
+    )
+    (ran,) = json.loads(sim("run", write(tmp_path, yaml, "b.sim.yaml"), "--format", "json").output)
+    assert ran["result"]["lineItems"][0]["exact"] == "12345678.90123456789"
+
+
+def item(**changes: object) -> dict[str, object]:
+    return {"input": {"usageItems": [GOOD["input"]["usageItems"][0] | changes]}}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (item(quantity=-1), "/input/usageItems/0/quantity must not be negative"),
+        (item(quantity=True), "/input/usageItems/0/quantity must be a number"),
+        (item(metric=None), "/input/usageItems/0/metric is required"),
+        (
+            item(priceConfig={"model": "x", "currency": "usd"}),
+            "/input/usageItems/0/priceConfig/model is not a pricing model: 'x'",
+        ),
+        (GOOD | {"expcted": {}}, "/expcted is not a name that is known here"),
+        (GOOD | {"expected": {"totl": 1}}, "/expected/totl is not a name that is known here"),
+        (GOOD | {"expected": {}}, "/expected expects nothing"),
+        ({"scenarios": [GOOD, {}]}, "/scenarios/1/input is required"),
+        ([], "must be an object"),
+        ("3", "must be an object"),
+    ],
+)
+def test_validate_says_where(tmp_path: Path, content: object, said: str) -> None:
+    path = write(tmp_path, content)
+    ran = sim("validate", path)
+    assert ran.exit_code == 1
+    assert said in ran.output
+    assert str(path) in ran.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.sim.json", "{", "cannot be read"),
+        ("a.sim.json", '{"a": NaN}', "NaN is not a number"),
+        ("a.sim.json", '{"input": 1, "input": 2}', "stands twice"),
+        ("a.sim.json", "[" * 100_000, "cannot be read"),
+        ("a.sim.yaml", "a: [", "cannot be read"),
+        ("a.sim.yaml", "a: 1\na: 2", "stands twice"),
+        ("a.sim.yaml", "a: !!python/object/apply:os.system [x]", "cannot be read"),
+        ("a.sim.yaml", "? [1, 2]\n: 3", "must be a text"),
+    ],
+)
+def test_what_cannot_be_read_ends_with_2(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    for command in ("validate", "run", "report"):
+        ran = sim(command, write(tmp_path, content, name))
+        assert ran.exit_code == 2
+        assert said in ran.output
+        assert "Traceback" not in ran.output
+
+
+def test_places_are_files_folders_and_patterns(tmp_path: Path) -> None:
+    inner = tmp_path / "deep" / "er"
+    inner.mkdir(parents=True)
+    write(inner, GOOD)
+    write(tmp_path, GOOD, "b.sim.yml")
+    write(tmp_path, GOOD, "not-one.json")
+    assert "2 scenarios" in sim("validate", tmp_path).output
+    assert "1 scenario," in sim("validate", tmp_path / "**" / "*.sim.json").output
+    missing = sim("run", tmp_path / "missing")
+    assert missing.exit_code == 2
+    assert "there is no scenario file here" in missing.output
+    latin = tmp_path / "latin.sim.json"
+    latin.write_bytes(b'{"name": "\xe9"}')
+    assert "is not UTF-8 text" in sim("run", latin).output
+
+
+def test_a_report_runs_nothing_that_a_name_says(tmp_path: Path) -> None:
+    named = GOOD | {"name": "<script>alert(1)</script> | *x*"}
+    out = tmp_path / "report.html"
+    ran = sim("report", write(tmp_path, named), "--output", out)
+    assert ran.output == f"1 scenario: 1 agree. Written to {out}.\n"
+    html = out.read_text()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "http" not in html
+    markdown = sim("report", tmp_path, "--format", "markdown").output
+    assert "<script" not in markdown
+    assert "\\|" in markdown
+    denied = sim("report", tmp_path, "--output", tmp_path / "no" / "such" / "folder.html")
+    assert denied.exit_code == 2
+    assert "Traceback" not in denied.output

@@ -1,0 +1,45 @@
+"""Numbers as people read them. American English until pages choose a locale."""
+
+from decimal import Decimal
+
+from babel.numbers import format_currency, format_decimal, get_currency_symbol
+
+from pricing import money
+from pricing.money import Currency
+from pricing.numbers import plain
+
+LOCALE = "en_US"
+MINUS, HYPHEN = "\u2212", "-"
+
+
+def amount(minor: int | Decimal, of: Currency) -> str:
+    """A total: with the currency's decimals, rounded to what an invoice can hold: `$220.00`."""
+    return _money(money.major(money.rounded(Decimal(minor), of), of), of, of.digits)
+
+
+def rate(minor: Decimal, of: Currency) -> str:
+    """A price or an unrounded amount, with every digit it has: `$0.0008`, `$1.116`."""
+    digits = plain(money.major(minor, of))
+    return _money(Decimal(digits), of, max(of.digits, len(digits.partition(".")[2])))
+
+
+def _money(major: Decimal, of: Currency, decimals: int) -> str:
+    code = of.code.upper()
+    # A symbol stands close (`$1`), a code apart (`ISK 1`), as is the custom.
+    gap = "\u00a0" if get_currency_symbol(code, LOCALE).isalpha() else ""
+    pattern = f"¤{gap}#,##0" + ("." + "0" * decimals if decimals else "")
+    text = format_currency(
+        major,
+        code,
+        locale=LOCALE,
+        format=pattern,
+        currency_digits=False,
+        decimal_quantization=False,
+    )
+    return text.replace(HYPHEN, MINUS)
+
+
+def quantity(value: Decimal) -> str:
+    """`10,000`, `0.5`: grouped, with every digit it has."""
+    shown = format_decimal(value.normalize() + 0, locale=LOCALE, decimal_quantization=False)
+    return shown.replace(HYPHEN, MINUS)

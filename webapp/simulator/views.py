@@ -1,0 +1,201 @@
+"""The simulator: build prices, see what they cost, compare up to four of them.
+
+Computing is GET with everything in the address; only pasting and saving are posts.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import Blueprint, Response, redirect, request
+from flask.typing import ResponseReturnValue
+
+from pricing import InvoiceSimulator, PricingError, money
+from pricing.definition import Price
+from pricing.numbers import ZERO, plain
+from pricing.price import read as read_price
+from pricing.price import to_config
+from webapp import csv_export, pages, wire
+from webapp.pages import Visitor
+from webapp.problems import ProblemError
+from webapp.simulator import checking, form, presenters
+from webapp.simulator.checking import Checked
+from webapp.simulator.form import Form
+
+blueprint = Blueprint("simulator", __name__, url_prefix="/simulator")
+
+READ, WRITE = "simulations:read", "simulations:write"
+MAX_PASTED = 64 * 1024
+
+
+@blueprint.errorhandler(ProblemError)
+def refuse(error: ProblemError) -> ResponseReturnValue:
+    """A page's refusal is a page."""
+    return pages.refused(error)
+
+
+@blueprint.get("")
+def home() -> ResponseReturnValue:
+    """The whole page. `do`: what a button asks for, carried out and taken out of the address."""
+    visitor = pages.visitor(READ)
+    state = form.read(request.args)
+    if action := request.args.get("do"):
+        state = form.change(state, action)
+        if not pages.is_partial():
+            return redirect(visitor.link("/simulator", state.query()), code=303)
+    response = show(visitor, state)
+    if pages.is_partial():
+        response.headers["HX-Replace-Url"] = visitor.link("/simulator", state.query())
+    return response
+
+
+@blueprint.get("/results")
+def results() -> ResponseReturnValue:
+    """The results and the mistakes beside the fields, for what is typed right now."""
+    visitor = pages.visitor(READ)
+    state = form.read(request.args)
+    response = show(visitor, state, template="simulator/_live.html")
+    response.headers["HX-Replace-Url"] = visitor.link("/simulator", state.query())
+    return response
+
+
+@blueprint.post("/read")
+def read_stripe() -> ResponseReturnValue:
+    """Fill one price's fields from a Stripe Price's JSON."""
+    visitor = pages.visitor(READ)
+    state = form.read(dict(parse_qsl(request.form.get("state", ""))))
+    pasted, letter = request.form.get("json", ""), request.form.get("into", "a")
+    if letter not in form.LETTERS:
+        letter = "a"
+    try:
+        read = _pasted(pasted)
+        filled = form.of_price(letter, read, read.nickname or "")
+    except (PricingError, ValueError) as error:
+        mistake = f"{error}".strip()
+        return show(visitor, state, status=422, pasted=pasted, into=letter, pasted_error=mistake)
+    state = replace(state, currency=read.currency.code).with_price(filled)
+    return redirect(visitor.link("/simulator", state.query()), code=303)
+
+
+def _pasted(text: str) -> Price:
+    if not text.strip():
+        raise ValueError("Paste the JSON of a Stripe Price here.")
+    if len(text) > MAX_PASTED:
+        raise ValueError("This is more than 64 KiB: not a single Stripe Price.")
+    try:
+        given = json.loads(text, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"This is not JSON: {error}") from None
+    return read_price(given)
+
+
+@blueprint.get("/curve.csv")
+def curve_csv() -> ResponseReturnValue:
+    """Cost over usage, as the table below the plot has it, exact."""
+    _, state, checked = _asked()
+    prices = [checked.prices[letter] for letter in checked.prices]
+    titles = [price.title for price in state.prices if price.letter in checked.prices]
+    quantity = checked.quantity or ZERO
+    up_to = checked.range or presenters.default_range(prices, quantity)
+    header = ["quantity", *(f"{title} ({state.currency.upper()})" for title in titles)]
+    return _csv(
+        "curve.csv",
+        header,
+        (
+            [q, *(money.major(price.charge(q), price.currency) for price in prices)]
+            for q in presenters.quantities(prices, quantity, up_to)
+        ),
+    )
+
+
+@blueprint.get("/invoice.csv")
+def invoice_csv() -> ResponseReturnValue:
+    """The invoice lines of every price at the quantity asked for."""
+    _, state, checked = _asked()
+    header = ["price", "line", "tier", "quantity", "unit price", "exact", "amount", "currency"]
+
+    def rows() -> Iterable[list[object]]:
+        for each in state.prices:
+            if (price := checked.prices.get(each.letter)) is None:
+                continue
+            of = price.currency
+            for part in price.parts(checked.quantity or ZERO):
+                tier = None if part.tier is None else part.tier + 1
+                yield [
+                    each.title,
+                    part.kind,
+                    tier,
+                    part.quantity,
+                    *(money.major(v, of) for v in (part.unit_amount, part.exact)),
+                    money.major(part.amount, of),
+                    of.code.upper(),
+                ]
+
+    return _csv("invoice.csv", header, rows())
+
+
+@blueprint.get("/simulation.json")
+def as_json() -> ResponseReturnValue:
+    """The prices and what they cost, in the contract's form."""
+    _, state, checked = _asked()
+    simulate = InvoiceSimulator().simulate
+    quantity = plain(checked.quantity or ZERO)
+    described: list[dict[str, Any]] = []
+    for each in state.prices:
+        if (price := checked.prices.get(each.letter)) is not None:
+            config = to_config(price)
+            item = {"metric": each.title[:100], "quantity": quantity, "priceConfig": config}
+            described.append(
+                {
+                    "name": each.title,
+                    "priceConfig": config,
+                    "result": simulate({"usageItems": [item]}),
+                }
+            )
+    body = {"currency": state.currency, "quantity": quantity, "prices": described}
+    return wire.answer(
+        body, headers={"Content-Disposition": 'attachment; filename="simulation.json"'}
+    )
+
+
+def _asked() -> tuple[Visitor, Form, Checked]:
+    visitor = pages.visitor(READ)
+    state = form.read(request.args)
+    checked = checking.check(state)
+    if not checked.prices:
+        raise ProblemError(422, "No price here is complete; go back and mend what is marked.")
+    return visitor, state, checked
+
+
+def _csv(name: str, header: list[str], rows: Iterable[list[object]]) -> Response:
+    return Response(
+        csv_export.lines(header, rows),
+        mimetype="text/csv",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def show(
+    visitor: Visitor,
+    state: Form,
+    *,
+    template: str = "simulator/page.html",
+    status: int = 200,
+    **more: object,
+) -> Response:
+    """Render the page, or a part of it."""
+    checked = checking.check(state)
+    return pages.render(
+        template,
+        status,
+        visitor=visitor,
+        form=state,
+        errors=checked.errors,
+        page=presenters.page(state, checked),
+        query=state.query(),
+        models=form.MODELS,
+        currencies=[each.code for each in money.currencies()],
+        **more,
+    )

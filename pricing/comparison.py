@@ -25,7 +25,7 @@ def compare(given: Mapping[str, Any]) -> dict[str, Any]:
     """Compare prices.
 
     given:   `{prices: [1..4], quantity? | quantities?, upTo?, points?}`; a price is a `priceConfig`
-             or a Stripe Price. Without `upTo` the curves reach to twice the last bound.
+             or a Stripe Price, or `{name, priceConfig}`. Without `upTo` the curves reach to twice the last bound.
     Returns: `{currency, upTo, prices: [{price, totals, curve, boundaries, falls}], crossovers}`:
              decimal strings in major units, rounded totals also as integer `…Minor`.
     Raises:  PricingError naming the field.
@@ -56,7 +56,7 @@ def _prices(members: Members) -> list[Price]:
     for i, each in enumerate(given):
         at = f"{members.at('prices')}/{i}"
         try:
-            price = read(each)
+            price = _price(each)
         except PricingError as error:
             raise error.within(at) from None
         if prices and price.currency != prices[0].currency:
@@ -69,6 +69,20 @@ def _prices(members: Members) -> list[Price]:
     if sum(map(_tiers, prices)) > MAX_TIERS:
         raise PricingError(members.at("prices"), f"have more than {MAX_TIERS} tiers together")
     return prices
+
+
+def _price(given: Any) -> Price:
+    """A price by itself, or one with its name as a saved comparison has it."""
+    if not isinstance(given, Mapping) or "priceConfig" not in given:
+        return read(given)
+    members = Members(given)
+    members.text("name", most=200)
+    config = members.take("price_config")
+    members.finish()
+    try:
+        return read(config)
+    except PricingError as error:
+        raise error.within("priceConfig") from None
 
 
 def _tiers(price: Price) -> int:

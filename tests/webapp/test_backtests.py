@@ -79,7 +79,7 @@ def test_from_the_question_to_the_answer(
     assert sum(each["customers"] for each in result["distribution"]) == len(expected)
     assert sum(each["changeMinor"] for each in result["distribution"]) == after - before
     assert len(result["mostAffected"]) == 20
-    assert result["sentence"].startswith(f"Revenue goes from {Decimal(before) / 100:,.2f} USD to ")
+    assert result["sentence"].startswith(f"Revenue goes from ${Decimal(before) / 100:,.2f} to ")
     listed = me.get(ROOT).get_json()
     assert [each["id"] for each in listed["backtests"]] == [made["id"]]
 
@@ -91,11 +91,11 @@ def test_the_sentence_says_what_changes() -> None:
         return presenters.sentence(summary, presenters.money.currency("usd"))
 
     assert said(123_456_00, 150_000_00) == (
-        "Revenue goes from 123,456.00 USD to 150,000.00 USD: 26,544.00 USD (21.5 %) more."
+        "Revenue goes from $123,456.00 to $150,000.00: $26,544.00 (21.5 %) more."
     )
-    assert said(10_000, 9_995).endswith("99.95 USD: 0.05 USD (0.1 %) less.")
-    assert said(0, 5) == "Revenue goes from 0.00 USD to 0.05 USD: 0.05 USD more."
-    assert said(5, 5).startswith("Revenue stays at 0.05 USD")
+    assert said(10_000, 9_995).endswith("$99.95: $0.05 (0.1 %) less.")
+    assert said(0, 5) == "Revenue goes from $0.00 to $0.05: $0.05 more."
+    assert said(5, 5).startswith("Revenue stays at $0.05")
     assert "no price makes a difference" in presenters.sentence(
         backtest.Summary(), presenters.money.currency("usd")
     )

@@ -90,6 +90,8 @@ def test_a_number_is_read_digit_by_digit(me: FlaskClient) -> None:
         ("/compare", {"prices": [BASELINE] * 5}, "/prices"),
         ("/compare", {"prices": [BASELINE, BASELINE | {"currency": "eur"}]}, "/prices/1/currency"),
         ("/compare", {"prices": [BASELINE | {"unitPrice": "x"}]}, "/prices/0/unitPrice"),
+        ("/compare", {"prices": [{"name": "n", "priceConfig": BASELINE | {"unitPrice": "x"}}]},
+         "/prices/0/priceConfig/unitPrice"),
         ("/compare", {"prices": [BASELINE], "quantity": 1, "quantities": [1]}, "/quantities"),
         ("/compare", {"prices": [BASELINE], "quantities": [1, -1]}, "/quantities/1"),
         ("", {"name": " ", "document": {}}, "/name"),
@@ -124,9 +126,12 @@ def test_prices_side_by_side(me: FlaskClient) -> None:
     first, second = found["prices"]
     assert [total["total"] for total in first["totals"]] == ["0.00", "10.00", "250.01"]
     assert [total["total"] for total in second["totals"]] == ["0.00", "12.00", "161.00"]
-    assert (found["upTo"], second["boundaries"]) == ("20000", ["1000", "10000"])
+    assert (found["upTo"], second["boundaries"]) == ("25000.5", ["1000", "10000"])
     assert found["crossovers"] == [{"quantity": "2000", "cheaper": 1, "than": 0}]
     assert len(second["curve"]) > 200
+    saved = {"prices": [{"name": "Today", "priceConfig": BASELINE}, {"priceConfig": CANDIDATE}]}
+    again = post(me, "/compare", saved).get_json()
+    assert [each["price"] for each in again["prices"]] == [first["price"], second["price"]]
 
 
 def test_a_saved_scenario_comes_back_as_it_was_sent(me: FlaskClient) -> None:

@@ -14,7 +14,7 @@ from pricing.money import Currency
 from pricing.numbers import plain
 from pricing.presentation import average
 from pricing.price import to_config
-from webapp import wire
+from webapp import shown, wire
 
 CSV_HEADER = ("customerRef", "currency", "periods", "before", "after", "change", "changePercent")
 Names = Mapping[str, Customer]
@@ -96,7 +96,7 @@ def sentence(summary: Summary, of: Currency) -> str:
     """Revenue before and after, in one sentence."""
     if not summary.customers:
         return "Nobody used any of this in these months, so no price makes a difference."
-    before, after = amount(summary.before, of), amount(summary.after, of)
+    before, after = shown.amount(summary.before, of), shown.amount(summary.after, of)
     if not summary.change:
         return f"Revenue stays at {before}, though customers may pay other shares of it."
     direction = "more" if summary.change > 0 else "less"
@@ -125,12 +125,6 @@ def csv_rows(rows: Iterable[BacktestResult], of: Currency) -> Iterator[tuple[obj
         figures = [Decimal(money.show(each, of)) for each in (before, after, after - before)]
         share = percent_of(after - before, before)
         yield row.customer_ref, of.code, row.periods, *figures, share and Decimal(share)
-
-
-def amount(minor: int, of: Currency) -> str:
-    """For reading: grouped digits, a real minus, and the currency."""
-    shown = f"{Decimal(money.show(abs(minor), of)):,}"
-    return f"{'−' if minor < 0 else ''}{shown} {of.code.upper()}"
 
 
 def percent_of(change: int, before: int) -> str | None:

@@ -26,12 +26,15 @@ from webapp.keys.views import blueprint as keys
 from webapp.mappings.views import blueprint as mappings
 from webapp.queues import Hints
 from webapp.runtime import Runtime
+from webapp.simulations.backtest_views import blueprint as backtests
+from webapp.simulations.views import blueprint as simulations
 from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 
 BLUEPRINTS = (
+    backtests,
     catalog,
     console,
     events,
@@ -40,6 +43,7 @@ BLUEPRINTS = (
     keys,
     mappings,
     saved_simulations,
+    simulations,
     simulator,
     usage,
     welcome,

@@ -22,6 +22,8 @@ from webapp.problems import ProblemError
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 MAX_REQUEST_KEY = 250
+# Beyond, a number of a dozen characters could be written out as gigabytes.
+MAX_EXPONENT = 100_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Contract:
     """What an endpoint promises. `scope` None: it is open to everyone, and says why in `why_open`.
 
     query, body, answer: marshmallow schema classes.  statuses: problem statuses it may answer.
+    needs_tenant: False where nothing of a tenant's is touched; the view then gets no `tenant_id`,
+                  and the sandbox's user need not name one.
     """
 
     summary: str
@@ -40,6 +44,7 @@ class Contract:
     statuses: tuple[int, ...] = ()
     tag: str = ""
     why_open: str = ""
+    needs_tenant: bool = True
     media_type: str = "application/json"
     example: Any = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -72,7 +77,10 @@ def endpoint(contract: Contract) -> Callable[[View], View]:
                 named = [part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part]
                 for other in named[1:]:
                     auth.tenant(other)
-                loaded["tenant_id"] = auth.tenant(named[0] if named else None)
+                if contract.needs_tenant:
+                    loaded["tenant_id"] = auth.tenant(named[0] if named else None)
+                elif named:
+                    auth.tenant(named[0])
             return view(**path, **loaded)
 
         declare(guarded, contract)
@@ -95,7 +103,8 @@ def check_scope(scope: str) -> None:
 def read_json() -> dict[str, Any]:
     """The request's JSON object; ProblemError 415, 413 or 400 if there is none to read.
 
-    A name given twice is refused: one of the two would be dropped without a word.
+    A name given twice is refused: one of the two would be dropped without a word. Numbers with a
+    fraction are Decimals: a float would have lost digits before anyone looked.
     """
     text = request_body.read(request)
     try:
@@ -118,16 +127,19 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _exact(digits: str) -> Decimal:
     """Digit by digit: as a float, a price of 0.1 would be another number."""
     try:
-        return Decimal(digits)
+        number = Decimal(digits)
     except InvalidOperation:
-        raise ValueError("a number has an exponent beyond all reckoning") from None
+        raise ValueError(f"{digits[:40]} is out of range") from None
+    if abs(number.adjusted()) > MAX_EXPONENT:
+        raise ValueError(f"{digits[:40]} is out of range")
+    return number
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def request_key() -> str | None:

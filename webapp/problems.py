@@ -19,6 +19,7 @@ from metering.errors import (
     InvalidInputError,
     NotFoundError,
 )
+from pricing import PricingError
 from webapp import wire
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,10 @@ def install(app: Flask) -> None:
         status = next(code for kind, code in STATUS_OF.items() if isinstance(error, kind))
         errors = [(error.pointer, error.message)] if error.pointer else []
         return document(status, error.message, errors=errors)
+
+    @app.errorhandler(PricingError)
+    def of_pricing(error: PricingError) -> Response:
+        return document(422, str(error), errors=[(f"/{error.field}", error.reason)])
 
     @app.errorhandler(HTTPException)
     def of_http(error: HTTPException) -> Response:

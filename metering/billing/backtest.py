@@ -7,7 +7,7 @@ so that a crash between two chunks costs nothing and one within a chunk is as if
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -134,7 +134,7 @@ def advance(session: Session, tenant_id: str, backtest_id: str, *, now: datetime
     if found is None:
         return False
     question = questions.read(found.question)
-    rows_each = len(question.months) * len(question.metrics)
+    rows_each = len(question.months) * len(question.metrics) * question.weight
     most = max(1, min(CHUNK_CUSTOMERS, CHUNK_ROWS // rows_each))
     passed, last = _next_customers(session, tenant_id, found.cursor, most)
     summary = Summary.from_json(json.loads(found.summary)) if found.summary else Summary()
@@ -240,9 +240,9 @@ ORDER BY customer_ref, metric, period_start
 
 def _usage(
     session: Session, tenant_id: str, question: Question, after: str, last: str
-) -> Iterator[Row[datetime]]:
+) -> Iterator[Row[Hashable]]:
     """The customers' quantities, each metric by its own aggregation, by month."""
-    readings, wanted = question.readings, set(question.months)
+    readings, wanted, own = question.readings, set(question.months), question.own_prices()
     parameters = {
         "tenant_id": tenant_id,
         "after": after,
@@ -259,8 +259,9 @@ def _usage(
         if month is None:
             month = month_of[begins] = calendar_month(begins).start_at
         if month in wanted:
-            metric = row.metric
-            yield row.customer_ref, metric, month, reading(readings[metric], row, row.unique_count)
+            ref, metric = row.customer_ref, row.metric
+            period = (ref, month) if own and (metric, ref, month) in own else month
+            yield ref, metric, period, reading(readings[metric], row, row.unique_count)
 
 
 _WRITE = """

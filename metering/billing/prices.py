@@ -5,7 +5,7 @@ would: a price that begins or ends within the period is named beside the amount.
 mappings count; a shadow is a test, and nobody pays its price.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -45,11 +45,51 @@ def in_force(
         "start_at": span.start_at,
         "end_at": span.end_at,
     }
-    rows = session.connection().exec_driver_sql(_WITHIN, parameters).all() if metrics else []
+    rows = session.connection().exec_driver_sql(_OF_ONE, parameters).all() if metrics else []
     by_metric: dict[str, list[Any]] = {metric: [] for metric in metrics}
     for row in rows:
         by_metric[row.metric].append(row)
     return {metric: _chosen(found, span) for metric, found in by_metric.items()}
+
+
+@dataclass(frozen=True)
+class Everyones:
+    """One metric's price in one period: for whom there is no other, and for those who have one."""
+
+    price: InForce
+    own: Mapping[str, InForce]
+
+
+def for_everyone(
+    session: Session, tenant_id: str, metric: str, spans: Sequence[Span]
+) -> dict[Span, Everyones]:
+    """The metric's prices in each of these periods, whoever uses it; one statement for all."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "metrics": [metric],
+        "start_at": min(span.start_at for span in spans),
+        "end_at": max(span.end_at for span in spans),
+    }
+    rows = session.connection().exec_driver_sql(_OF_ALL, parameters).all()
+    return {span: _everyones(rows, span) for span in spans}
+
+
+def _everyones(rows: Sequence[Any], span: Span) -> Everyones:
+    within = [
+        row
+        for row in rows
+        if row.effective_from < span.end_at
+        and (row.effective_until is None or row.effective_until > span.start_at)
+    ]
+    shared = [row for row in within if not _is_own(row)]
+    refs = {row.customer_ref for row in within if _is_own(row)}
+    return Everyones(
+        _chosen(shared, span),
+        {
+            ref: _chosen([*shared, *(row for row in within if row.customer_ref == ref)], span)
+            for ref in sorted(refs)
+        },
+    )
 
 
 def _chosen(rows: Sequence[Any], span: Span) -> InForce:
@@ -104,8 +144,10 @@ SELECT mapping_id, metric, aggregation, customer_ref, subscription_item_id, curr
        price::text AS price, is_active, is_shadow, effective_from, effective_until
 FROM mappings
 WHERE tenant_id = %(tenant_id)s AND metric = ANY(%(metrics)s)
-  AND (customer_ref IS NULL OR customer_ref = %(customer_ref)s)
+  AND {whose}
   AND effective_from < %(end_at)s
   AND (effective_until IS NULL
        OR effective_until > %(start_at)s AND effective_until > effective_from)
 """
+_OF_ONE = _WITHIN.format(whose="(customer_ref IS NULL OR customer_ref = %(customer_ref)s)")
+_OF_ALL = _WITHIN.format(whose="true")

@@ -6,19 +6,21 @@ an answer of which half is by one rule and half by another would be none.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from metering.billing.baseline import MAPPED, Baseline, mapped
 from metering.catalog import metrics
-from metering.catalog.period import calendar_month
+from metering.catalog.period import Span, calendar_month
 from metering.errors import ConflictError, InvalidInputError
 from pricing import backtest, price
 from pricing.backtest import Pair
 from pricing.errors import PricingError
+from pricing.graduated import Graduated
 from pricing.price import Price
 
 MAX_METRICS = 20
@@ -28,10 +30,13 @@ _MONTH = re.compile(r"2[0-9]{3}-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True)
 class Wanted:
-    """One metric as it was asked for: prices in either form that `pricing.price.read` takes."""
+    """One metric as it was asked for: prices in either form that `pricing.price.read` takes.
+
+    baseline: or `mapped`, for the prices that were in force.
+    """
 
     metric: str
-    baseline: Mapping[str, Any]
+    baseline: Mapping[str, Any] | str
     candidate: Mapping[str, Any]
 
 
@@ -41,7 +46,7 @@ class Repriced:
 
     metric: str
     aggregation: str
-    baseline: Price
+    baseline: Baseline
     candidate: Price
 
 
@@ -61,13 +66,38 @@ class Question:
         """Each metric's aggregation."""
         return {each.metric: each.aggregation for each in self.metrics}
 
-    def pairs(self) -> dict[tuple[str, datetime], Pair]:
-        """Both amounts by metric and month."""
+    @property
+    def weight(self) -> int:
+        """How many times longer than usual a quantity takes: bounded graduated prices of many tiers
+        are summed up tier by tier."""
+        prices = [p for each in self.metrics for p in (*each.baseline.every(), each.candidate)]
+        tiers = [
+            len(each.model.tiers)
+            for each in prices
+            if each.is_bounded and isinstance(each.model, Graduated)
+        ]
+        return 1 + max(tiers, default=0) // 4
+
+    def own_prices(self) -> set[tuple[str, str, datetime]]:
+        """(metric, customer, month) of those who have another price than everyone."""
         return {
-            (each.metric, month): backtest.pair(each.baseline, each.candidate)
+            (each.metric, ref, month)
             for each in self.metrics
-            for month in self.months
+            for ref, by_month in each.baseline.own.items()
+            for month in by_month
         }
+
+    def pairs(self) -> dict[tuple[str, Hashable], Pair]:
+        """Both amounts by metric and month, and by (customer, month) for `own_prices`."""
+        found: dict[tuple[str, Hashable], Pair] = {}
+        for each in self.metrics:
+            for month in self.months:
+                pair = backtest.pair(each.baseline.at(month), each.candidate)
+                found[each.metric, month] = pair
+            for ref, by_month in each.baseline.own.items():
+                for month, own in by_month.items():
+                    found[each.metric, (ref, month)] = backtest.pair(own, each.candidate)
+        return found
 
     def text(self) -> str:
         """As JSON; `read` is its inverse."""
@@ -78,7 +108,7 @@ class Question:
                     {
                         "metric": each.metric,
                         "aggregation": each.aggregation,
-                        "baseline": price.to_config(each.baseline),
+                        "baseline": each.baseline.to_json(),
                         "candidate": price.to_config(each.candidate),
                     }
                     for each in self.metrics
@@ -96,7 +126,7 @@ def read(text: str) -> Question:
             Repriced(
                 each["metric"],
                 each["aggregation"],
-                price.from_config(each["baseline"]),
+                Baseline.from_json(each["baseline"]),
                 price.from_config(each["candidate"]),
             )
             for each in kept["metrics"]
@@ -117,19 +147,15 @@ def freeze(
         raise InvalidInputError(f"name 1 to {MAX_METRICS} metrics", pointer="/metrics")
     if len({each.metric for each in wanted}) < len(wanted):
         raise InvalidInputError("a metric is named twice", pointer="/metrics")
-    priced = [_prices(each, f"metrics/{i}") for i, each in enumerate(wanted)]
-    for i, (_, candidate) in enumerate(priced):
-        try:
-            backtest.pair(priced[0][1], candidate)
-        except PricingError as error:
-            raise error.within(f"metrics/{i}/candidate") from None
-    return Question(
-        months=_starts(months),
-        metrics=tuple(
-            Repriced(each.metric, _aggregation(session, tenant_id, each.metric), *prices)
-            for each, prices in zip(wanted, priced, strict=True)
-        ),
-    )
+    starts = _starts(months)
+    asked = [
+        _repriced(session, tenant_id, each, starts, f"metrics/{i}") for i, each in enumerate(wanted)
+    ]
+    for i, each in enumerate(asked):
+        for one in each.baseline.every():
+            _check_currency(one, each.candidate, f"metrics/{i}/candidate")
+        _check_currency(asked[0].candidate, each.candidate, f"metrics/{i}/candidate")
+    return Question(starts, tuple(asked))
 
 
 def month_start(month: str) -> datetime:
@@ -137,6 +163,11 @@ def month_start(month: str) -> datetime:
     if not _MONTH.fullmatch(month) or month >= "2100":
         raise ValueError("must be a month such as 2026-05")
     return datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC)
+
+
+def month_before(month: Span) -> Span:
+    """The calendar month that ends where this one begins."""
+    return calendar_month(month.start_at - timedelta(microseconds=1))
 
 
 def months_between(since: datetime, until: datetime) -> list[str]:
@@ -149,18 +180,37 @@ def months_between(since: datetime, until: datetime) -> list[str]:
     return found
 
 
-def _prices(wanted: Wanted, path: str) -> tuple[Price, Price]:
-    read = []
-    for name in ("baseline", "candidate"):
-        try:
-            read.append(price.read(getattr(wanted, name)))
-        except PricingError as error:
-            raise error.within(f"{path}/{name}") from None
+def _repriced(
+    session: Session, tenant_id: str, wanted: Wanted, months: Sequence[datetime], path: str
+) -> Repriced:
+    candidate = _price(wanted.candidate, f"{path}/candidate")
+    metric = metrics.get(session, tenant_id, wanted.metric)
+    if wanted.baseline == MAPPED:
+        pointer = f"/{path}/baseline"
+        current, aggregation = mapped(session, tenant_id, metric, months, pointer=pointer)
+    else:
+        current = Baseline(_price(wanted.baseline, f"{path}/baseline"))
+        aggregation = metric.aggregation
+    if aggregation == "unique" and (not metric.unique_enabled or metric.unique_filled_to):
+        raise ConflictError(
+            f"the unique counts of {wanted.metric!r} are not complete; they are made from the"
+            " ledger once they are switched on"
+        )
+    return Repriced(wanted.metric, aggregation, current, candidate)
+
+
+def _price(given: Any, path: str) -> Price:
     try:
-        backtest.pair(*read)
+        return price.read(given)
     except PricingError as error:
-        raise error.within(f"{path}/candidate") from None
-    return read[0], read[1]
+        raise error.within(path) from None
+
+
+def _check_currency(one: Price, other: Price, path: str) -> None:
+    try:
+        backtest.pair(one, other)
+    except PricingError as error:
+        raise error.within(path) from None
 
 
 def _starts(months: Sequence[str]) -> tuple[datetime, ...]:
@@ -173,13 +223,3 @@ def _starts(months: Sequence[str]) -> tuple[datetime, ...]:
     if not 1 <= len(set(starts)) <= MAX_MONTHS:
         raise InvalidInputError(f"choose 1 to {MAX_MONTHS} months", pointer="/months")
     return tuple(sorted(set(starts)))
-
-
-def _aggregation(session: Session, tenant_id: str, metric: str) -> str:
-    known = metrics.get(session, tenant_id, metric)
-    if known.aggregation == "unique" and known.unique_filled_to is not None:
-        raise ConflictError(
-            f"the unique counts of {metric!r} are still being completed from the ledger;"
-            " ask again once they are"
-        )
-    return known.aggregation

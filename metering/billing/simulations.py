@@ -39,8 +39,9 @@ def save(
     document: Mapping[str, Any],
     created_by: str,
     now: datetime,
+    simulation_id: str | None = None,
 ) -> Simulation:
-    """Keep a scenario under a new random id.
+    """Keep a scenario, by default under a new random id.
 
     Raises: InvalidInputError for a bad name, kind or document, ConflictError where the tenant
             has as many as it may.
@@ -50,7 +51,7 @@ def save(
     _check_room(session, tenant_id)
     saved = Simulation(
         tenant_id=tenant_id,
-        id=secrets.token_urlsafe(12),
+        id=simulation_id or secrets.token_urlsafe(12),
         name=_name(name),
         kind=kind,
         document=_text(document),
@@ -128,6 +129,7 @@ def duplicate(
     created_by: str,
     now: datetime,
     name: str | None = None,
+    copy_id: str | None = None,
 ) -> Simulation:
     """Save the same scenario once more, by default as a copy of its name."""
     original = get(session, tenant_id, simulation_id)
@@ -139,6 +141,7 @@ def duplicate(
         document=document(original),
         created_by=created_by,
         now=now,
+        simulation_id=copy_id,
     )
 
 
@@ -187,7 +190,7 @@ def _name(name: str) -> str:
 def _text(document: Mapping[str, Any]) -> str:
     try:
         encoded = _encoder.encode(dict(document))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInputError(f"is not JSON: {error}", pointer="/document") from None
     if len(encoded) > MAX_DOCUMENT_BYTES:
         raise InvalidInputError(

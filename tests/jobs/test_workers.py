@@ -1,11 +1,9 @@
 """Worker, clock and their processes, as an operator sees them."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,21 +16,6 @@ from jobs import runtime, schedule, sweep
 from metering import installation
 from tests.scenarios.stack import eventually
 from tests.support import counters, entry, put, scalar
-
-
-@pytest.fixture
-def process_environment(
-    database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dict[str, str]]:
-    """This process as a worker: the jobs read their configuration from the environment."""
-    variables = {"DATABASE_URL": database, "REDIS_URL": redis_url}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    runtime.config.cache_clear()
-    yield {**os.environ, **variables}
-    runtime._engine_of(os.getpid()).dispose()
-    for cached in (runtime.config, runtime._engine_of, runtime._hints_of):
-        cached.cache_clear()
 
 
 def test_a_fold_job_drains_its_shard(

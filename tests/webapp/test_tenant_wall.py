@@ -17,9 +17,12 @@ from marshmallow import Schema, fields
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from metering.billing import backtest, question, simulations
+from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
 from metering.database import unit_of_work
 from metering.tenancy import keys, scopes
+from tests.backtests import BASELINE, CANDIDATE
 from tests.support import entry, fold_all, put
 from tests.webapp.support import bearer, make_key, row_counts, stored
 from webapp import create_app
@@ -56,6 +59,11 @@ SAMPLES: dict[str, Any] = {
     "scopes": ["events:read"],
     "ts": "2026-01-16T14:30:00Z",
     "quantity": 1,
+    "usageItems": [{"metric": "m", "quantity": 1, "priceConfig": BASELINE}],
+    "prices": [BASELINE],
+    "document": {"prices": [BASELINE]},
+    "baseline": BASELINE,
+    "candidate": CANDIDATE,
 }
 
 
@@ -161,13 +169,32 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     put(session, tenant, [entry(f"{PLANTED}-1", 7341.5, month, **here)])
     fold_all(session, tenant)
+    with unit_of_work(session):
+        saved = simulations.save(
+            session, tenant, name=f"{PLANTED}-n", kind="invoice", document={"a": f"{PLANTED}-n"},
+            created_by=f"{PLANTED}-maker", now=now,
+        )  # fmt: skip
+        ids = {"simulation_id": saved.id, "backtest_id": _tested(session, tenant, now)}
     put(session, tenant, [entry(f"{PLANTED}-2", 7341.5, month, meta='{"a": "x"}', **here)])
-    return {
+    return ids | {
         "key_id": key_id,
         "mapping_id": mapping_id,
         "metric": here["metric"],
         "customer_ref": here["customer"],
     }
+
+
+def _tested(session: Session, tenant: str, now: datetime) -> str:
+    """A back-test of the planted usage that is done; its id."""
+    wanted = [Wanted(f"{PLANTED}-metric", BASELINE, CANDIDATE)]
+    asked = question.freeze(session, tenant, wanted, [f"{now:%Y-%m}"])
+    made = backtest.create(
+        session, tenant, asked, name=f"{PLANTED}-n", created_by=f"{PLANTED}-maker", now=now
+    )
+    while backtest.advance(session, tenant, made.id, now=now):
+        pass
+    assert backtest.summary(made).customers == 1
+    return made.id
 
 
 @pytest.fixture

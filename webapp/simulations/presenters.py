@@ -103,7 +103,8 @@ def sentence(summary: Summary, of: Currency) -> str:
     share = percent_of(summary.change, summary.before)
     by = f" ({share.lstrip('-+')} %)" if share is not None else ""
     return (
-        f"Revenue goes from {before} to {after}: {amount(abs(summary.change), of)}{by} {direction}."
+        f"Revenue goes from {before} to {after}:"
+        f" {shown.amount(abs(summary.change), of)}{by} {direction}."
     )
 
 

@@ -13,7 +13,19 @@ from collections.abc import Callable, Mapping
 import psycopg
 from sqlalchemy.engine import make_url
 
-from bench import folding, gates, ingest, large, reading, results, rounds, stack, table, together
+from bench import (
+    folding,
+    gates,
+    ingest,
+    large,
+    pricing,
+    reading,
+    results,
+    rounds,
+    stack,
+    table,
+    together,
+)
 from bench.events import Timeline
 from bench.floor import Floor
 from bench.rounds import Line
@@ -39,6 +51,10 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
         "catch_up": lambda s: [together.catch_up(s)],
         "projection": lambda s: [reading.projection(s)],
         "memory": lambda s: [reading.memory(s)],
+        "invoice": lambda s: [pricing.invoices(s)],
+        "backtest_engine": lambda s: [pricing.engine(s)],
+        "backtest": lambda s: [pricing.backtest(s)],
+        "curve_page": lambda s: [pricing.page(s)],
     }
     if large_rows:
         chosen["large"] = lambda s: large.preloaded(s, large_rows)

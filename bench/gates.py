@@ -46,6 +46,10 @@ GATES = {
     "catch_up": Gate(2.0, upper=True),
     "projection": Gate(5.0, upper=True),
     "memory": Gate(150.0, upper=True),
+    "invoice": Gate(50.0, upper=True),
+    "backtest_engine": Gate(100_000.0),
+    "backtest": Gate(10.0, upper=True),
+    "curve_page": Gate(100.0, upper=True),
 }
 
 

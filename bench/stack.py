@@ -101,6 +101,12 @@ class Stack:
         self._worker = None
 
     @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Run a bulk worker besides."""
+        with self._running("bulk", ["-m", "jobs.worker", "bulk"]):
+            yield
+
+    @contextmanager
     def _running(self, name: str, arguments: list[str]) -> Iterator[psutil.Process]:
         child = processes.spawn(
             [sys.executable, *arguments], self.folder / f"{name}.log", self.environment

@@ -1,8 +1,8 @@
 """What a price costs over usage: the plot's points, its steps, and where two prices cross."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 from pricing.definition import Price
 from pricing.graduated import Graduated
@@ -143,15 +143,22 @@ def _crossing(a: Price, b: Price, low: Decimal, high: Decimal, leader: int) -> D
     """The last quantity, a whole one if there is one, at which `leader` still holds or both cost
     the same. It holds at `low` and no more at `high`."""
 
-    def holds(whole: int) -> bool:
-        quantity = Decimal(whole)
+    def holds(quantity: Decimal) -> bool:
         return _order(a.charge(quantity), b.charge(quantity)) in (leader, 0)
 
-    last, after = int(low), int(high) + 1
+    whole = _last(holds, low.to_integral_value(ROUND_FLOOR), high + 1, 0)
+    if whole < high and holds(whole) and not holds(whole + 1):
+        return whole
+    return _last(holds, low, high, MAX_DECIMALS)
+
+
+def _last(holds: Callable[[Decimal], bool], low: Decimal, high: Decimal, places: int) -> Decimal:
+    """By halving: the last of the numbers of so many decimals from `low` on that holds."""
+    last, after = int(EXACT.scaleb(low, places)), int(EXACT.scaleb(high, places))
     while after - last > 1:
         middle = (last + after) // 2
-        if holds(middle):
+        if holds(EXACT.scaleb(Decimal(middle), -places)):
             last = middle
         else:
             after = middle
-    return Decimal(last) if holds(last) and not holds(last + 1) else low
+    return EXACT.scaleb(Decimal(last), -places)

@@ -66,7 +66,8 @@ def bounded(
     if number >= below:
         raise PricingError(field, f"must be less than 10^{below.adjusted()}")
     if decimals_of(number) > decimals:
-        raise PricingError(field, f"has more than {decimals} decimals")
+        wanted = f"has more than {decimals} decimals" if decimals else "must be a whole number"
+        raise PricingError(field, wanted)
     return number
 
 

@@ -59,7 +59,7 @@ def test_a_crossing_by_a_jump_is_at_the_jump() -> None:
     assert crossovers([rate, VOLUME], Decimal(300)) == [Crossover(Decimal(100), 1, 0)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.lists(prices(st.just(currency("usd"))), min_size=2, max_size=3))
 def test_around_every_crossover_the_order_changes(several: list[Price]) -> None:
     for each in crossovers(several, Decimal(160), 40):

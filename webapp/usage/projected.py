@@ -27,6 +27,7 @@ def projection(customer_ref: str, projected: Projection, now: datetime) -> dict[
         "customerRef": customer_ref,
         "periodStart": wire.instant(projected.span.start_at),
         "periodEnd": wire.instant(projected.span.end_at),
+        "currency": projected.totals.currency.code if projected.totals else None,
         "lineItems": [_line(line) for line in projected.lines],
         **_totals(projected.totals),
         "freshness": {
@@ -45,10 +46,10 @@ def projection(customer_ref: str, projected: Projection, now: datetime) -> dict[
 
 def _totals(sums: Amounts | None) -> dict[str, Any]:
     if sums is None:
-        return _amounts(_TOTALS, [None] * len(_TOTALS), None) | {"currency": None}
+        return _amounts(_TOTALS, [None] * len(_TOTALS), None)
     # Credits and tax are Stripe's to say: none are known here, and none are taken off or added.
     values = (sums.current, 0, 0, sums.current, sums.projected, sums.low, sums.high)
-    return _amounts(_TOTALS, values, sums.currency) | {"currency": sums.currency.code}
+    return _amounts(_TOTALS, values, sums.currency)
 
 
 def _amounts(names: Any, values: Any, of: Currency | None) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def test_real_usage_is_priced_to_the_end(
     expect(page.get_by_role("status")).to_contain_text("Revenue goes from $")
     worker.join()
     expect(page.get_by_role("progressbar")).to_have_count(0)
+    expect(page.get_by_role("button", name="Delete this back-test")).to_be_visible()
     expect(page.locator(".plot canvas")).to_have_count(1)
     page.get_by_text("The plot as a table").click()
     expect(page.get_by_role("row", name="50 % less and beyond")).to_be_visible()

@@ -52,6 +52,12 @@ class BacktestForm:
         return [(price.letter, price.title) for price in self.prices.prices]
 
     @property
+    def offered(self) -> list[tuple[str, str]]:
+        """The months and how they read; of this one only a part is known."""
+        texts = [f"{question.month_start(month):%b %Y}" for month in self.months]
+        return list(zip(self.months, [f"{texts[0]}, so far", *texts[1:]], strict=True))
+
+    @property
     def span(self) -> list[str]:
         """The months chosen, both ends included."""
         return [month for month in reversed(self.months) if self.since <= month <= self.until]

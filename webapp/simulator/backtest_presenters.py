@@ -194,7 +194,7 @@ def _table(summary: Summary, of: Currency) -> list[tuple[str, str, str]]:
 def _affected(row: BacktestResult, of: Currency, names: Mapping[str, Customer]) -> Affected:
     known, change = names.get(row.customer_ref), int(row.change)
     share = presenters.percent_of(change, int(row.before))
-    percent = "new" if share is None else f"{shown.quantity(Decimal(share))} %"
+    percent = "new" if share is None else f"{Decimal(share):,.1f} %".replace("-", shown.MINUS)
     return Affected(
         customer=row.customer_ref,
         name=known.name if known else None,

@@ -25,7 +25,8 @@ def compare(given: Mapping[str, Any]) -> dict[str, Any]:
     """Compare prices.
 
     given:   `{prices: [1..4], quantity? | quantities?, upTo?, points?}`; a price is a `priceConfig`
-             or a Stripe Price, or `{name, priceConfig}`. Without `upTo` the curves reach to twice the last bound.
+             or a Stripe Price, or `{name, priceConfig}`. Without `upTo` the curves reach to twice
+             the last bound.
     Returns: `{currency, upTo, prices: [{price, totals, curve, boundaries, falls}], crossovers}`:
              decimal strings in major units, rounded totals also as integer `…Minor`.
     Raises:  PricingError naming the field.

@@ -28,12 +28,14 @@ from webapp.queues import Hints
 from webapp.runtime import Runtime
 from webapp.simulations.backtest_views import blueprint as backtests
 from webapp.simulations.views import blueprint as simulations
+from webapp.simulator.backtest_views import blueprint as backtest_pages
 from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 
 BLUEPRINTS = (
+    backtest_pages,
     backtests,
     catalog,
     console,

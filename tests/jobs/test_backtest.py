@@ -1,5 +1,6 @@
 """The back-test's job: goes on where it was killed, hands over in time, and is found when lost."""
 
+import pydoc
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from jobs import runtime, schedule, sweep
 from metering.billing import backtest
 from metering.database import unit_of_work
 from tests.backtests import answered, ask, results, some_usage, use
+from webapp import queues
 
 pytestmark = pytest.mark.usefixtures("process_environment")
 
@@ -61,6 +63,10 @@ def test_a_killed_job_is_taken_up_where_it_was(
     assert results(session, tenant, asked.id) == answered(usage)
     session.expire_all()
     assert backtest.get(session, tenant, asked.id).state == "done"
+
+
+def test_the_web_names_the_job_that_there_is() -> None:
+    assert pydoc.locate(queues.BACKTEST_JOB) is job.run
 
 
 def test_a_long_one_goes_on_in_another_job(

@@ -50,6 +50,11 @@ WITHOUT_CONTRACT = {
     "saved_simulations.save",
     "saved_simulations.duplicate",
     "saved_simulations.delete",
+    "backtest_pages.home",  # tests/webapp/test_backtest_pages.py
+    "backtest_pages.ask",
+    "backtest_pages.shown",
+    "backtest_pages.customers_csv",
+    "backtest_pages.end",
 }
 PLANTED = "planted-7f3a"
 SAMPLES: dict[str, Any] = {

@@ -121,7 +121,10 @@ class Members:
             raise PricingError(self.at(name), "must be an ISO 8601 instant")
         if value.tzinfo is None:
             raise PricingError(self.at(name), "needs an offset from UTC, such as Z")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise PricingError(self.at(name), "lies outside of the calendar") from None
 
     def needed(self, name: str) -> Any:
         """The member, or PricingError."""

@@ -1,6 +1,6 @@
 """Numbers as people read them. American English until pages choose a locale."""
 
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 
 from babel.numbers import format_currency, format_decimal, get_currency_symbol
 
@@ -9,6 +9,8 @@ from pricing.money import Currency
 from pricing.numbers import plain
 
 LOCALE = "en_US"
+# Babel rounds within the context it finds: one that has room for every figure of ours.
+_WIDE = Context(prec=120)
 MINUS, HYPHEN = "\u2212", "-"
 
 
@@ -28,18 +30,20 @@ def _money(major: Decimal, of: Currency, decimals: int) -> str:
     # A symbol stands close (`$1`), a code apart (`ISK 1`), as is the custom.
     gap = "\u00a0" if get_currency_symbol(code, LOCALE).isalpha() else ""
     pattern = f"¤{gap}#,##0" + ("." + "0" * decimals if decimals else "")
-    text = format_currency(
-        major,
-        code,
-        locale=LOCALE,
-        format=pattern,
-        currency_digits=False,
-        decimal_quantization=False,
-    )
+    with localcontext(_WIDE):
+        text = format_currency(
+            major,
+            code,
+            locale=LOCALE,
+            format=pattern,
+            currency_digits=False,
+            decimal_quantization=False,
+        )
     return text.replace(HYPHEN, MINUS)
 
 
 def quantity(value: Decimal) -> str:
     """`10,000`, `0.5`: grouped, with every digit it has."""
-    shown = format_decimal(value.normalize() + 0, locale=LOCALE, decimal_quantization=False)
+    with localcontext(_WIDE):
+        shown = format_decimal(Decimal(plain(value)), locale=LOCALE, decimal_quantization=False)
     return shown.replace(HYPHEN, MINUS)

@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
+from pricing import PricingError
 from pricing.price import Price, from_config
 
 
@@ -24,6 +25,7 @@ class InForce:
 
     price:       None where there is none, and then `why_not` says why.
     aggregation: what the mapping reads the metric by; None: the metric's own.
+    note:        what else is to be known of the price.
     changed_at:  the instants within the period at which a price of the metric began or ended.
     """
 
@@ -32,6 +34,7 @@ class InForce:
     mapping_id: str | None = None
     aggregation: str | None = None
     changed_at: tuple[datetime, ...] = ()
+    note: str | None = None
 
 
 def in_force(
@@ -97,26 +100,41 @@ def _chosen(rows: Sequence[Any], span: Span) -> InForce:
     live = [row for row in rows if row.is_active]
     if not live:
         return InForce(None, _SHADOW_ONLY if any(r.is_shadow for r in rows) else _NO_MAPPING)
-    usable = [row for row in live if row.subscription_item_id is None]
+    # An item whose customer is not said is somebody's, and whose is not known here.
+    usable = [row for row in live if row.subscription_item_id is None or _is_own(row)]
     if not usable:
         return InForce(None, _ITEM_ONLY)
+    note = _ITEM_BESIDE if len(usable) < len(live) else None
     at_end = [r for r in usable if r.effective_until is None or r.effective_until >= span.end_at]
     if not at_end:
         return InForce(None, _ENDED)
-    # The customer's own goes before everyone's; within a scope only one is in force.
-    chosen = max(at_end, key=_is_own)
+    # The narrower scope goes first; within a scope only one is in force.
+    chosen = max(at_end, key=_scope)
+    if sum(_scope(row) == _scope(chosen) for row in at_end) > 1:
+        return InForce(None, _SEVERAL_ITEMS)
     if chosen.price is None:
         return InForce(None, _NO_DEFINITION, chosen.mapping_id, chosen.aggregation)
+    try:
+        price = _price(chosen.price, chosen.currency)
+    except PricingError as error:
+        # One price that cannot be read must not take the others down with it.
+        return InForce(None, f"{_UNREADABLE}: {error}", chosen.mapping_id, chosen.aggregation)
     return InForce(
-        _price(chosen.price, chosen.currency),
+        price,
         mapping_id=chosen.mapping_id,
         aggregation=chosen.aggregation,
-        changed_at=_changes([row for row in usable if _is_own(row) >= _is_own(chosen)], span),
+        changed_at=_changes([row for row in usable if _scope(row) >= _scope(chosen)], span),
+        note=note,
     )
 
 
 def _is_own(row: Any) -> bool:
     return row.customer_ref is not None
+
+
+def _scope(row: Any) -> tuple[bool, bool]:
+    """Everyone, one customer, one of the customer's subscription items."""
+    return _is_own(row), row.subscription_item_id is not None
 
 
 def _changes(rows: Sequence[Any], span: Span) -> tuple[datetime, ...]:
@@ -136,6 +154,15 @@ _ITEM_ONLY = (
     "the metric's price holds for one subscription item, and whose that is will be known once"
     " Stripe is connected"
 )
+_ITEM_BESIDE = (
+    "a mapping for one subscription item is not looked at: whose that is will be known once Stripe"
+    " is connected"
+)
+_SEVERAL_ITEMS = (
+    "the customer has a price for each of several subscription items, and which usage is whose"
+    " will be known once Stripe is connected"
+)
+_UNREADABLE = "the price that is mapped to this metric cannot be read"
 _ENDED = "no price of this metric is in force at the period's end"
 _NO_DEFINITION = "the metric's mapping has no price definition; what Stripe has is not known here"
 

@@ -160,7 +160,8 @@ def _apply_price(mapping: MetricMapping, changes: Mapping[str, Any]) -> None:
     price: Price | None = changes.get("price")
     if "price" not in changes and mapping.price is not None:
         price = from_config(mapping.price)
-    code = changes.get("currency")
+    # What is not named stays: a new price does not change the currency that is billed.
+    code = changes.get("currency", mapping.currency)
     try:
         if code is not None:
             code = money.currency(code).code

@@ -313,7 +313,11 @@ def test_price_and_currency_stay_of_one_mind(april: FlaskClient, tenant: str) ->
     assert shown["currency"] == "eur"
     assert patch(april, tenant, shown, currency="usd").get_json()["currency"] == "usd"
     assert_problem(patch(april, tenant, shown, currency="gbp"), 422, pointer="/currency")
-    changed = patch(april, tenant, shown, stripePrice=STRIPES).get_json()
+    # A price alone changes no currency: where it has none for it, the currency must be said.
+    kept = patch(april, tenant, shown, priceConfig=HALF_A_CENT | both).get_json()
+    assert kept["currency"] == "usd"
+    assert_problem(patch(april, tenant, shown, stripePrice=STRIPES), 422, pointer="/currency")
+    changed = patch(april, tenant, shown, stripePrice=STRIPES, currency="eur").get_json()
     assert changed["currency"] == "eur"
     gone = patch(april, tenant, shown, priceConfig=None).get_json()
     assert (gone["priceConfig"], gone["currency"]) == (None, "eur")

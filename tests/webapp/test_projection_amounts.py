@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from metering.billing import projection as billing
+from metering.database import unit_of_work
 from tests.support import entry, fold_all, put
 from tests.webapp.support import AppMaker, Clock
 
@@ -185,6 +186,48 @@ def test_what_has_no_price_says_why(
     assert why in line["warning"]
     assert (line["unitPrice"], line["total"], shown["total"]) == (None, None, None)
     assert shown["warnings"] == ["calls has no price; its usage is not in the totals"]
+
+
+def test_a_subscription_items_price_goes_before_its_customers(
+    april: FlaskClient, tenant: str, used: Any
+) -> None:
+    priced(april, tenant, each("1"))
+    priced(april, tenant, each("2"), customerRef="cus_1")
+    priced(april, tenant, each("3"), customerRef="cus_1", subscriptionItemId="si_1")
+    used(calls=5)
+    assert project(april, tenant)["total"] == "15.00"
+    # A second one of theirs: which usage is whose cannot be told yet.
+    priced(april, tenant, each("4"), customerRef="cus_1", subscriptionItemId="si_2")
+    shown = project(april, tenant)
+    assert shown["total"] is None
+    assert "several subscription items" in shown["lineItems"][0]["warning"]
+
+
+def test_an_item_of_nobody_known_is_named_beside_the_price(
+    april: FlaskClient, tenant: str, used: Any
+) -> None:
+    priced(april, tenant, each("1"))
+    priced(april, tenant, each("3"), subscriptionItemId="si_1")
+    used(calls=5)
+    shown = project(april, tenant)
+    assert shown["total"] == "5.00"
+    assert "one subscription item is not looked at" in shown["warnings"][0]
+
+
+def test_a_price_that_cannot_be_read_takes_no_other_down_with_it(
+    april: FlaskClient, session: Session, tenant: str, used: Any
+) -> None:
+    priced(april, tenant, each("1"))
+    priced(april, tenant, each("2"), metric="seats")
+    with unit_of_work(session):
+        session.execute(
+            text("UPDATE mappings SET price = '{}' WHERE tenant_id = :t AND metric = 'calls'"),
+            {"t": tenant},
+        )
+    used(calls=5, seats=5)
+    shown = project(april, tenant)
+    assert shown["total"] == "10.00"
+    assert "cannot be read" in shown["lineItems"][0]["warning"]
 
 
 def test_a_customers_own_price_goes_before_everyones(

@@ -3,8 +3,11 @@
 import csv
 import hashlib
 import io
+import json
 import re
 from datetime import datetime
+from decimal import Decimal
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,6 +17,7 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
 
 from metering.billing import simulations
 from metering.database import unit_of_work
@@ -208,6 +212,118 @@ def test_vendored_files_are_what_their_packages_hold(repository: Path) -> None:
     }
     assert listed == found
     assert len(found) == 3
+
+
+def read_price(client: FlaskClient, state: str, price: object, into: str = "b") -> TestResponse:
+    data = {"state": state, "into": into, "json": json.dumps(price)}
+    return client.post("/simulator/read", data=data, headers=OWN)
+
+
+def test_a_pasted_price_does_not_change_the_others_currency(client: FlaskClient) -> None:
+    yen = {"object": "price", "currency": "jpy", "unit_amount": 5}
+    state = "currency=usd&quantity=1&a-model=per_unit&a-unit=0.01"
+    refused = read_price(client, state, yen)
+    assert refused.status_code == 422
+    assert "This price is in JPY and the comparison in USD" in refused.text
+    assert 'value="0.01"' in refused.text
+    # It comes in the comparison's currency where it has one, and alone in its own.
+    both = yen | {"currency_options": {"usd": {"unit_amount": 7}}}
+    assert "b-unit=0.07" in read_price(client, state, both).headers["Location"]
+    assert "currency=jpy" in read_price(client, state, yen, into="a").headers["Location"]
+
+
+def test_what_the_fields_cannot_hold_is_not_pasted_half(client: FlaskClient) -> None:
+    given = {"model": "graduated", "currency": "usd", "zeroUsage": "nothing",
+             "tiers": [{"flatPrice": 9}]}  # fmt: skip
+    answer = read_price(client, "currency=usd", given, into="a")
+    assert answer.status_code == 422
+    assert "the fields cannot say" in answer.text
+    for text in ('{"currency": "usd", "unit_amount": 1, "nickname": "\\ud800"}', '{"\\ud800": 1}'):
+        pasted = client.post("/simulator/read", data={"json": text}, headers=OWN)
+        assert pasted.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [("0,008", "a-unit"), ("1,250", "a-unit"), ("1,25", "quantity"), ("0,100", "quantity")],
+)
+def test_a_decimal_comma_is_never_a_thousand(client: FlaskClient, typed: str, field: str) -> None:
+    state = {"currency": "usd", "quantity": "100", "a-model": "per_unit", "a-unit": "1"}
+    shown = client.get("/simulator", query_string=state | {field: typed}).text
+    assert "cost $" not in shown
+    assert f'id="error-{field}">' in shown
+    assert f'id="error-{field}"></span>' not in shown
+
+
+def test_a_mistake_is_never_priced_as_nothing(client: FlaskClient) -> None:
+    for wrong in ({"quantity": "-5"}, {"quantity": "abc"}, {"range": "x"}):
+        state = {"currency": "usd", "quantity": "5", "a-model": "per_unit", "a-unit": "1"} | wrong
+        assert "cost $" not in client.get("/simulator", query_string=state).text
+        for name in ("invoice.csv", "curve.csv", "simulation.json"):
+            assert client.get(f"/simulator/{name}", query_string=state).status_code == 422
+
+
+def test_very_large_quantities_are_shown(client: FlaskClient) -> None:
+    for quantity in ("9999999999999999.999999999999", "9" * 27, "9" * 30):
+        state = {"quantity": quantity, "a-model": "per_unit", "a-unit": "0.000000000001"}
+        assert client.get("/simulator", query_string=state).status_code == 200
+        state = {"range": quantity, "a-model": "package", "a-unit": "1", "a-size": "3"}
+        assert client.get("/simulator", query_string=state).status_code == 200
+
+
+def test_ids_that_can_be_none_are_not_there(client: FlaskClient) -> None:
+    for path in ("/simulator/saved/%00", "/simulator/saved/x%00y", "/simulator/saved/" + "x" * 500):
+        assert client.get(path).status_code == 404
+    after = {"after": "2026-01-01T00:00:00Z \0"}
+    assert client.get("/simulator/saved", query_string=after).status_code == 200
+
+
+def test_a_document_opens_in_its_own_currency_and_says_what_it_leaves_out(
+    finance: FlaskClient, session: Session, tenant: str, now: datetime
+) -> None:
+    def opened(document: dict[str, object]) -> str:
+        with unit_of_work(session):
+            saved = simulations.save(
+                session, tenant, name="api", kind="comparison", document=document,
+                created_by="key", now=now,
+            ).id  # fmt: skip
+        return finance.get(f"/simulator/saved/{saved}").text
+
+    def per_unit(code: str) -> dict[str, object]:
+        return {"priceConfig": {"model": "per_unit", "currency": code, "unitPrice": "1"}}
+
+    assert "10 units cost €10.00." in opened({"quantity": 10, "prices": [per_unit("eur")]})
+    mixed = opened({"quantity": 10, "prices": [per_unit("eur"), per_unit("usd")]})
+    assert "Price 2 is not shown: it is in usd, the others in eur." in mixed
+    assert "Save changes" not in mixed
+    nothing = opened({"currency": "eur", "quantity": 10, "prices": []})
+    assert "It holds no prices that this page could show." in nothing
+    assert "220.00" not in nothing
+    many = opened({"prices": [per_unit("eur")] * 5})
+    assert "Price 5 is not shown: only 4 are shown." in many
+
+
+def test_undo_restores_a_deleted_document_to_the_letter(
+    finance: FlaskClient, session: Session, tenant: str, now: datetime
+) -> None:
+    document = {"quantity": Decimal("0.10"), "prices": [None] * 9, "own": {"a": ["<b>"]}}
+    with unit_of_work(session):
+        saved = simulations.save(
+            session, tenant, name="api", kind="comparison", document=document,
+            created_by="key", now=now,
+        )  # fmt: skip
+        before, identifier = saved.document, saved.id
+    token = {"csrf_token": csrf(finance)}
+    page = finance.post(f"/simulator/saved/{identifier}/delete", data=token).text
+    held = re.search(r'name="document" value="([^"]*)"', page)
+    assert held
+    data = token | {"name": "api", "document": unescape(held[1])}
+    assert finance.post("/simulator/saved", data=data).status_code == 303
+    (row,) = simulations.listed(session, tenant)
+    assert row.document == before
+    session.rollback()
+    bad = finance.post("/simulator/saved", data=token | {"name": "x", "document": "{"})
+    assert bad.status_code == 400
 
 
 _FIELDS = [

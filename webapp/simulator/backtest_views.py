@@ -108,7 +108,7 @@ def _prices(visitor: Visitor, given: Mapping[str, str]) -> Form | None:
     """The prices that the address or a saved comparison names; None if neither does."""
     if saved := given.get("saved"):
         kept = simulations.get(db.session(), visitor.tenant_id, checked(saved))
-        return stored.read(simulations.document(kept))
+        return stored.read(simulations.document(kept)).form
     return form.read(given) if any(map(_A_PRICE.fullmatch, given)) else None
 
 

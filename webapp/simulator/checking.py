@@ -9,6 +9,7 @@ from pricing.definition import Price
 from pricing.numbers import MAX_AMOUNT, bounded
 from pricing.price import from_config
 from webapp.simulator.form import Form, PriceForm, config, number
+from webapp.simulator.form import money as amount
 
 _AMOUNTS = {"unit": "unitPrice", "fee": "flatPrice", "min": "minimumCharge", "max": "maximumCharge"}
 _FIELD_OF = {
@@ -95,11 +96,13 @@ def _field_alone(name: str, typed: str, errors: dict[str, str], *, is_money: boo
         return
     try:
         if is_money:
-            bounded(number(typed), name, below=MAX_AMOUNT)
+            bounded(amount(typed), name, below=MAX_AMOUNT)
         else:
             bounded(number(typed), name)
     except PricingError as error:
         errors[name] = _sentence(error.reason)
+        if is_money and "," in typed:
+            errors[name] = "Write decimals with a point, and no commas: 0.008, 1250."
 
 
 def _field(price: PriceForm, path: str) -> str:

@@ -26,7 +26,8 @@ MODELS = {
 }
 MAX_TIERS = 20
 _TEXTS = ("name", "model", "unit", "size", "round", "fee", "min", "max", "free")
-_GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+# 10,000 is grouped; 0,008 is a European's decimal, and must not become 8.
+_GROUPED = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,14 @@ def change(form: Form, action: str) -> Form:
 
 
 def number(typed: str) -> str:
-    """What a person typed as digits: 10,000 and 10 000 are ten thousand."""
+    """A quantity that a person typed as digits: 10,000 and 10 000 are ten thousand."""
     digits = "".join(typed.split())
     return digits.replace(",", "") if _GROUPED.fullmatch(digits) else digits
+
+
+def money(typed: str) -> str:
+    """An amount as digits. Commas stay, to be refused: 1,250 is 1.25 to some, 1250 to others."""
+    return "".join(typed.split())
 
 
 def config(form: Form, price: PriceForm) -> dict[str, Any]:
@@ -194,21 +200,26 @@ def config(form: Form, price: PriceForm) -> dict[str, Any]:
         last = len(price.tiers) - 1
         made["tiers"] = [
             {"upTo": number(tier.to) if i < last else None}
-            | _given(unitPrice=tier.unit, flatPrice=tier.flat)
+            | _amounts(unitPrice=tier.unit, flatPrice=tier.flat)
             for i, tier in enumerate(price.tiers)
         ]
     elif price.model == "package":
-        made |= _given(unitPrice=price.unit, packageSize=price.size) | {"round": price.round}
+        made |= _amounts(unitPrice=price.unit) | _quantities(packageSize=price.size)
+        made["round"] = price.round
     elif price.model == "flat":
-        made |= _given(flatPrice=price.fee)
+        made |= _amounts(flatPrice=price.fee)
     else:
-        made |= _given(unitPrice=price.unit)
-    bounds = _given(minimumCharge=price.min, maximumCharge=price.max, freeUnits=price.free)
-    return made | bounds
+        made |= _amounts(unitPrice=price.unit)
+    bounds = _amounts(minimumCharge=price.min, maximumCharge=price.max)
+    return made | bounds | _quantities(freeUnits=price.free)
 
 
-def _given(**typed: str) -> dict[str, str]:
+def _quantities(**typed: str) -> dict[str, str]:
     return {name: number(text) for name, text in typed.items() if text}
+
+
+def _amounts(**typed: str) -> dict[str, str]:
+    return {name: money(text) for name, text in typed.items() if text}
 
 
 def of_price(letter: str, price: Price, name: str) -> PriceForm:
@@ -218,6 +229,8 @@ def of_price(letter: str, price: Price, name: str) -> PriceForm:
         raise ValueError(
             "its amounts have more than twelve decimals in major units: more than the fields hold"
         )
+    if "zeroUsage" in made:
+        raise ValueError("it chooses what nothing used costs, which the fields cannot say")
     if len(made.get("tiers", [])) > MAX_TIERS:
         raise ValueError(f"it has more than {MAX_TIERS} tiers: more than this page shows")
     tiers = tuple(

@@ -66,6 +66,8 @@ def page(form: Form, checked: Checked) -> Page:
     """Work out what can be: prices with mistakes are left out and the others shown."""
     if not checked.prices:
         return Page("Nothing to work out yet: no price is complete.", [], [], None, None)
+    if "quantity" in checked.errors or "range" in checked.errors:
+        return Page("Nothing to work out: mend the quantity first.", [], [], None, None)
     quantity = checked.quantity if checked.quantity is not None else ZERO
     letters = list(checked.prices)
     prices = [checked.prices[letter] for letter in letters]
@@ -200,7 +202,9 @@ def _sentence(results: Sequence[Result], quantity: Decimal, of: Currency) -> str
     if first.amount == ordered[-1].amount:
         return f"At {units} all of them cost {first.total}."
     if first.amount == second.amount:
-        return f"At {units}, {first.title} and {second.title} cost the least: {first.total}."
+        tied = [result.title for result in ordered if result.amount == first.amount]
+        names = f"{', '.join(tied[:-1])} and {tied[-1]}"
+        return f"At {units}, {names} cost the least: {first.total}."
     saved = shown.amount(second.amount - first.amount, of)
     lead = f"At {units}, {first.title} costs the least: {first.total}"
     return f"{lead}, {saved} less than {second.title}."

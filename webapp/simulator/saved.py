@@ -1,5 +1,8 @@
 """Comparisons that are kept under a name, for everyone who is signed in to the tenant."""
 
+import json
+import re
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -60,17 +63,25 @@ def _list(visitor: Visitor, *, deleted: dict[str, str] | None = None) -> Respons
 def _place(text: str) -> simulations.Place | None:
     instant, _, identifier = text.partition(" ")
     try:
-        return (wire.read_instant(instant), identifier) if identifier else None
-    except ValueError:
+        return (wire.read_instant(instant), _checked(identifier)) if identifier else None
+    except (ValueError, NotFoundError):
         return None
+
+
+def _checked(identifier: str) -> str:
+    """An id that the database can be asked for; NotFoundError where nothing is called so."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", identifier):
+        raise NotFoundError("there is no such simulation")
+    return identifier
 
 
 @blueprint.get("/<simulation_id>")
 def opened(simulation_id: str) -> ResponseReturnValue:
     """A saved comparison, open to be changed and tried."""
     visitor = pages.visitor(READ)
-    saved = simulations.get(db.session(), visitor.tenant_id, simulation_id)
-    return show(visitor, stored.read(simulations.document(saved)), saved=saved)
+    saved = simulations.get(db.session(), visitor.tenant_id, _checked(simulation_id))
+    found = stored.read(simulations.document(saved))
+    return show(visitor, found.form, saved=saved, left_out=found.left_out)
 
 
 @blueprint.post("")
@@ -79,7 +90,9 @@ def save() -> ResponseReturnValue:
     visitor = pages.visitor(WRITE)
     state = form.read(dict(parse_qsl(request.form.get("state", ""))))
     name, same = request.form.get("name", ""), request.form.get("as") == "same"
-    identifier = request.form.get("id") if same else None
+    identifier = _checked(request.form.get("id", "")) if same else None
+    if "document" in request.form:
+        return _restore(visitor, name, request.form["document"])
     mistake = _why_not(state)
     if mistake is None:
         try:
@@ -88,6 +101,22 @@ def save() -> ResponseReturnValue:
         except (InvalidInputError, ConflictError) as error:
             mistake = error.message[:1].upper() + error.message[1:] + "."
     return show(visitor, state, status=422, save_error=mistake, save_name=name)
+
+
+def _restore(visitor: Visitor, name: str, text: str) -> ResponseReturnValue:
+    """Save a deleted comparison again, to the letter."""
+    try:
+        document = json.loads(text, parse_float=Decimal)
+        with unit_of_work(db.session()) as session:
+            kept = simulations.save(
+                session, visitor.tenant_id, name=name, kind=KIND, document=document,
+                created_by=visitor.actor, now=g.now,
+            ).id  # fmt: skip
+    except (ValueError, RecursionError, TypeError):
+        raise ProblemError(400, "This is not a saved comparison.") from None
+    except (InvalidInputError, ConflictError) as error:
+        raise ProblemError(422, error.message) from None
+    return redirect(visitor.link(f"/simulator/saved/{kept}"), code=303)
 
 
 def _why_not(state: Form) -> str | None:
@@ -127,7 +156,7 @@ def duplicate(simulation_id: str) -> ResponseReturnValue:
     visitor = pages.visitor(WRITE)
     with unit_of_work(db.session()) as session:
         copy = simulations.duplicate(
-            session, visitor.tenant_id, simulation_id, created_by=visitor.actor, now=g.now
+            session, visitor.tenant_id, _checked(simulation_id), created_by=visitor.actor, now=g.now
         )
         identifier = copy.id
     return redirect(visitor.link(f"/simulator/saved/{identifier}"), code=303)
@@ -138,8 +167,7 @@ def delete(simulation_id: str) -> ResponseReturnValue:
     """Delete it, and offer to save it again: nothing is lost by a slip of the hand."""
     visitor = pages.visitor(WRITE)
     with unit_of_work(db.session()) as session:
-        saved = simulations.get(session, visitor.tenant_id, simulation_id)
-        state = stored.read(simulations.document(saved))
-        deleted = {"name": saved.name, "state": state.query()}
+        saved = simulations.get(session, visitor.tenant_id, _checked(simulation_id))
+        deleted = {"name": saved.name, "document": saved.document}
         simulations.delete(session, visitor.tenant_id, simulation_id)
     return _list(visitor, deleted=deleted)

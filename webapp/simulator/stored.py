@@ -1,13 +1,13 @@
 """A comparison as the document that is saved: the contract's prices, not the page's fields."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from pricing import PricingError
+from pricing.price import Price
 from pricing.price import read as read_price
-from webapp.simulator.form import Form, PriceForm, number, of_price
-from webapp.simulator.form import read as read_query
+from webapp.simulator.form import LETTERS, Form, PriceForm, number, of_price
 
 
 def document(state: Form, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -26,29 +26,50 @@ def document(state: Form, configs: Mapping[str, dict[str, Any]]) -> dict[str, An
     return made
 
 
-def read(given: Mapping[str, Any]) -> Form:
-    """The page's fields for a saved document; what cannot be shown in them is left out.
+@dataclass(frozen=True)
+class Opened:
+    """left_out: what the fields cannot hold, a sentence each; the document still has it."""
+
+    form: Form
+    left_out: list[str]
+
+
+def read(given: Mapping[str, Any]) -> Opened:
+    """The page's fields for a saved document, and what they cannot show of it.
 
     Documents also come from the API, where anybody may save what they like.
     """
     prices: list[PriceForm] = []
+    left_out: list[str] = []
+    currency: str | None = None
     found = given.get("prices")
-    for entry in found if isinstance(found, list) else []:
-        letter = "abcd"[len(prices) : len(prices) + 1]
-        if not letter or not isinstance(entry, Mapping):
-            continue
-        config = entry.get("priceConfig", entry.get("stripePrice"))
+    for i, entry in enumerate(found if isinstance(found, list) else []):
         try:
-            prices.append(of_price(letter, read_price(config), _text(entry.get("name"))))
-        except (PricingError, ValueError):
-            continue
-    if not prices:
-        return read_query({})
-    return Form(
-        currency=_text(given.get("currency"))[:3].lower() or "usd",
+            name, price = _entry(entry)
+            currency = currency or price.currency.code
+            if price.currency.code != currency:
+                raise ValueError(f"it is in {price.currency.code}, the others in {currency}")
+            if len(prices) == len(LETTERS):
+                raise ValueError(f"only {len(LETTERS)} are shown")
+            prices.append(of_price(LETTERS[len(prices)], price, name))
+        except ValueError as error:
+            left_out.append(f"Price {i + 1} is not shown: {error}.")
+    form = Form(
+        currency=currency or "usd",
         quantity=_text(given.get("quantity")),
         range=_text(given.get("range")),
-        prices=tuple(prices),
+        prices=tuple(prices) or (PriceForm("a"),),
+    )
+    if not prices and not left_out:
+        left_out.append("It holds no prices that this page could show.")
+    return Opened(form, left_out)
+
+
+def _entry(entry: Any) -> tuple[str, Price]:
+    if not isinstance(entry, Mapping):
+        raise ValueError("it is no price")
+    return _text(entry.get("name")), read_price(
+        entry.get("priceConfig", entry.get("stripePrice", entry))
     )
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
+from marshmallow import ValidationError
 
 from pricing import InvoiceSimulator, PricingError, money
 from pricing.definition import Price
@@ -71,12 +72,28 @@ def read_stripe() -> ResponseReturnValue:
         letter = "a"
     try:
         read = _pasted(pasted)
+        read = _in_currency_of(read, state, letter)
         filled = form.of_price(letter, read, read.nickname or "")
     except (PricingError, ValueError) as error:
         mistake = f"{error}".strip()
         return show(visitor, state, status=422, pasted=pasted, into=letter, pasted_error=mistake)
     state = replace(state, currency=read.currency.code).with_price(filled)
     return redirect(visitor.link("/simulator", state.query()), code=303)
+
+
+def _in_currency_of(price: Price, state: Form, letter: str) -> Price:
+    """The price in the comparison's currency. Where it has none, it must be alone: the others'
+    figures would silently become amounts of another currency."""
+    is_alone = all(other.letter == letter for other in state.prices)
+    if is_alone or price.currency.code == state.currency:
+        return price
+    try:
+        return replace(price.in_currency(state.currency), nickname=price.nickname)
+    except PricingError:
+        raise ValueError(
+            f"This price is in {price.currency.code.upper()} and the comparison in"
+            f" {state.currency.upper()}: currencies are not mixed."
+        ) from None
 
 
 def _pasted(text: str) -> Price:
@@ -88,6 +105,10 @@ def _pasted(text: str) -> Price:
         given = json.loads(text, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"This is not JSON: {error}") from None
+    try:
+        wire.check_text(json.dumps(given, ensure_ascii=False))
+    except ValidationError:
+        raise ValueError("This holds characters that no text can hold.") from None
     return read_price(given)
 
 
@@ -164,8 +185,8 @@ def _asked() -> tuple[Visitor, Form, Checked]:
     visitor = pages.visitor(READ)
     state = form.read(request.args)
     checked = checking.check(state)
-    if not checked.prices:
-        raise ProblemError(422, "No price here is complete; go back and mend what is marked.")
+    if checked.errors or not checked.prices:
+        raise ProblemError(422, "Not everything here is complete; go back and mend what is marked.")
     return visitor, state, checked
 
 

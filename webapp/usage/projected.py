@@ -73,6 +73,8 @@ def _warnings(projected: Projection) -> Iterator[str]:
                 f"the price of {metric} changes within the period, at {instants}; all of its usage"
                 " is at the price in force at the period's end"
             )
+        if line.price.note is not None:
+            yield f"{metric}: {line.price.note}"
         if line.usage.aggregation == "unique" and not line.usage.unique_complete:
             yield f"the unique count of {metric} is still being completed"
     if len(set(priced)) > 1:

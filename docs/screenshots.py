@@ -87,7 +87,7 @@ def backtest(page: Page) -> None:
     """Ask what the last months would have cost under the new price, and wait for the answer."""
     page.goto(f"{ADDRESS}/simulator/backtest?tenantId=demo&currency=usd&{TODAY}&{NEW}")
     settle(page)
-    page.get_by_role("button", name="Run").first.click()
+    page.get_by_role("button", name="Try on real usage").click()
     page.wait_for_selector("text=most affected", timeout=60_000)
 
 

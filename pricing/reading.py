@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from pricing.errors import PricingError
+from pricing.errors import PricingError, quoted
 from pricing.numbers import MAX_DECIMALS, MAX_QUANTITY, ZERO, bounded
 
 
@@ -93,7 +93,7 @@ class Members:
             return None
         if not isinstance(value, str) or value not in allowed:
             raise PricingError(
-                self.at(name), f"must be one of {', '.join(allowed)}; it is {str(value)[:40]!r}"
+                self.at(name), f"must be one of {', '.join(allowed)}; it is {quoted(value)}"
             )
         return value
 
@@ -121,7 +121,10 @@ class Members:
             raise PricingError(self.at(name), "must be an ISO 8601 instant")
         if value.tzinfo is None:
             raise PricingError(self.at(name), "needs an offset from UTC, such as Z")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise PricingError(self.at(name), "lies outside the years 1 to 9999") from None
 
     def needed(self, name: str) -> Any:
         """The member, or PricingError."""

@@ -1,7 +1,7 @@
 """Prices: an invoice, the back-test's engine, a back-test from end to end, and the curve's page.
 
-Where nothing but Python is measured, its floor is a plain loop of Decimal products in the same round:
-the machine's speed drifts, and that loop drifts with it.
+Where nothing but Python is measured, its floor is a plain loop of Decimal products in the same
+round: the machine's speed drifts, and that loop drifts with it.
 """
 
 import json

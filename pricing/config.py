@@ -65,12 +65,9 @@ def from_config(
             zero_usage=members.choice("zero_usage", ZERO_USAGE) or ZERO_USAGE[0],
             recurring=_recurring(members),
             product=members.text("product"),
-            nickname=members.text("nickname"),
+            nickname=members.text("nickname", most=5000),
             tax_behavior=members.choice("tax_behavior", TAX_BEHAVIORS),
-            others=tuple(
-                from_config(other, path=f"{members.at('currency_options')}/{position}")
-                for position, other in enumerate(members.items("currency_options", most=200))
-            ),
+            others=_others(members),
         )
     except _ModelError as error:
         raise PricingError(error.field, error.reason) from None
@@ -78,6 +75,22 @@ def from_config(
         raise _as_spelt(error, members) from None
     members.finish()
     return price
+
+
+def _others(members: Members) -> tuple[Price, ...]:
+    found = []
+    for position, other in enumerate(members.items("currency_options", most=200)):
+        at = f"{members.at('currency_options')}/{position}"
+        # Said before one is read: nesting has no end.
+        if isinstance(other, Mapping) and not {"currencyOptions", "currency_options"}.isdisjoint(
+            other
+        ):
+            raise _ModelError(at, "cannot have currency options of its own")
+        try:
+            found.append(from_config(other, path=at))
+        except PricingError as error:
+            raise _ModelError(error.field, error.reason) from None
+    return tuple(found)
 
 
 class _ModelError(PricingError):

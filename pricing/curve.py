@@ -1,18 +1,23 @@
 """What a price costs over usage: the plot's points, its steps, and where two prices cross."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
+from fractions import Fraction
+from itertools import pairwise
 
 from pricing.definition import Price
 from pricing.graduated import Graduated
 from pricing.money import quantized
 from pricing.numbers import EXACT, MAX_DECIMALS, ZERO
 from pricing.package import Package
+from pricing.proration import shared
 from pricing.volume import Volume
 
 # The smallest step of a quantity: what lies just above an inclusive bound.
 JUST = Decimal(1).scaleb(-MAX_DECIMALS)
+# Nobody uses more: what has not caught up by then never does.
+FURTHEST = Decimal(10) ** 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,29 @@ def _part(number: Decimal, points: int) -> Decimal:
 
 
 def _steps(price: Price, up_to: Decimal, most: int = 200) -> list[Decimal]:
-    """Where the charge may jump, in (0, up_to]; for packages at most so many of them."""
-    steps = [bound for bound in boundaries(price) if bound <= up_to]
+    """Where the charge may jump or bend, in [0, up_to]; for packages at most so many of them."""
     if isinstance(price.model, Package):
         count = min(most, int(up_to / price.model.size))
-        steps = [Decimal(price.model.size * (i + 1)) for i in range(count)]
-    return [ZERO, *steps]
+        return [ZERO, *(Decimal(price.model.size * (i + 1)) for i in range(count))]
+    steps = sorted({ZERO, price.free_units, *boundaries(price), up_to})
+    found = [step for step in steps if step <= up_to]
+    return sorted({*found, *_bends(price, found)})
+
+
+def _bends(price: Price, steps: Sequence[Decimal]) -> list[Decimal]:
+    """Where a minimum or maximum charge begins or ends to count, between two steps."""
+    free = replace(price, minimum_charge=None, maximum_charge=None, others=())
+    found = []
+    for low, high in pairwise(steps):
+        first, last = free.charge(EXACT.add(low, JUST)), free.charge(high)
+        for bound in (price.minimum_charge, price.maximum_charge):
+            if bound is not None and first < bound < last:
+                # The charge is a straight line from here to there.
+                share = Fraction(EXACT.subtract(bound, first)) / Fraction(
+                    EXACT.subtract(last, first)
+                )
+                found.append(EXACT.add(low, shared(EXACT.subtract(high, low), share)))
+    return found
 
 
 def falls(price: Price) -> list[Fall]:
@@ -88,19 +110,38 @@ def falls(price: Price) -> list[Fall]:
 
 
 def _caught_up(price: Price, bound: Decimal, before: Decimal) -> Decimal | None:
-    """The first whole quantity beyond the bound that costs at least as much again."""
-    low, high = int(bound), int(bound) + 1
-    while price.charge(Decimal(high)) < before:
-        low, high = high, high * 2
-        if high > 10**18:
+    """From where on using more costs at least as much as `bound` did, for the first time; a whole
+    quantity where a tier does not begin there. None: never."""
+    edges = [edge for edge in boundaries(price) if edge > bound]
+    low = bound
+    for high in [*edges, None]:
+        if low > bound and price.charge(EXACT.add(low, JUST)) >= before:
+            return low
+        last = high if high is not None else _far_enough(price, low, before)
+        if last is None:
             return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if price.charge(Decimal(middle)) < before:
-            low = middle
-        else:
-            high = middle
-    return Decimal(high)
+        if price.charge(last) >= before:
+            # Within a tier more never costs less: halve towards the first that costs enough.
+            below, enough = int(low), int(last) + 1
+            while enough - below > 1:
+                middle = (below + enough) // 2
+                if middle > low and price.charge(Decimal(middle)) >= before:
+                    enough = middle
+                else:
+                    below = middle
+            return min(Decimal(enough), last)
+        low = last
+    return None
+
+
+def _far_enough(price: Price, low: Decimal, before: Decimal) -> Decimal | None:
+    """Some quantity of the last tier that costs as much; None if none does."""
+    high = EXACT.add(low, Decimal(1))
+    while price.charge(high) < before:
+        high = EXACT.multiply(high, Decimal(2))
+        if high > FURTHEST:
+            return None
+    return high
 
 
 def crossovers(prices: Sequence[Price], up_to: Decimal, points: int = 400) -> list[Crossover]:
@@ -147,7 +188,7 @@ def _crossing(a: Price, b: Price, low: Decimal, high: Decimal, leader: int) -> D
         return _order(a.charge(quantity), b.charge(quantity)) in (leader, 0)
 
     whole = _last(holds, low.to_integral_value(ROUND_FLOOR), high + 1, 0)
-    if whole < high and holds(whole) and not holds(whole + 1):
+    if 0 < whole < high and holds(whole) and not holds(whole + 1):
         return whole
     return _last(holds, low, high, MAX_DECIMALS)
 

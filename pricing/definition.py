@@ -77,12 +77,27 @@ class Price:
         for name in ("minimum_charge", "maximum_charge"):
             if getattr(self, name) is not None:
                 bounded(getattr(self, name), name, below=MAX_AMOUNT)
+        for name, limit in (("product", 500), ("nickname", 5000)):
+            if len(getattr(self, name) or "") > limit:
+                raise PricingError(name, f"has more than {limit} characters")
+        self._check_others()
         least, most = self.minimum_charge, self.maximum_charge
         if least is not None and most is not None and least > most:
             raise PricingError("minimum_charge", "is greater than the maximum charge")
         if isinstance(self.model, Graduated) and not self.is_bounded:
             compiled = self.model.compiled(self.currency, self.zero_usage)
             object.__setattr__(self, "_amount", compiled)
+
+    def _check_others(self) -> None:
+        known = {self.currency.code}
+        for other in self.others:
+            if other.others:
+                raise PricingError("currency_options", "cannot have options of their own")
+            if other.currency.code in known:
+                raise PricingError(
+                    "currency_options", f"say twice what it costs in {other.currency.code}"
+                )
+            known.add(other.currency.code)
 
     @property
     def is_bounded(self) -> bool:

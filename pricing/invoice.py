@@ -15,7 +15,7 @@ from pricing.errors import PricingError
 from pricing.money import Currency, rounded
 from pricing.numbers import EXACT, ZERO
 from pricing.part import Part
-from pricing.proration import prorated
+from pricing.proration import prorated, shared
 from pricing.shares import RESIDUES, split
 
 TAX_ROUNDINGS = ("invoice", "line")
@@ -179,8 +179,8 @@ def _prorated(price: Price, parts: Sequence[Part], item: UsageItem, at: str) -> 
     if price.model.kind != "flat" or price.is_bounded:
         raise PricingError(f"{at}/activeFrom", "prorates a fixed fee only: usage is what it is")
     amount = prorated(parts[0].exact, item.active, price.currency)
-    fee = Part("fee", None, Decimal(1), parts[0].unit_amount, Decimal(amount), amount)
-    return (fee,)
+    exact = shared(parts[0].exact, item.active)
+    return (Part("fee", None, Decimal(1), parts[0].unit_amount, exact, amount),)
 
 
 def _top_up(lines: list[Line], terms: Terms, currency: Currency) -> None:

@@ -35,7 +35,7 @@ class Package:
     def billed(self, quantity: Decimal) -> Decimal:
         """How many packages the quantity makes."""
         full, rest = EXACT.divmod(quantity, Decimal(self.size))
-        return full + 1 if rest and self.round == "up" else full
+        return EXACT.add(full, Decimal(1)) if rest and self.round == "up" else full
 
     def charge(self, packages: Decimal, zero_usage: str) -> Decimal:
         """The exact charge of so many packages, minor units."""

@@ -5,8 +5,8 @@ from decimal import Decimal, Inexact
 from fractions import Fraction
 
 from pricing.errors import PricingError
-from pricing.money import Currency, rounded
-from pricing.numbers import EXACT
+from pricing.money import Currency, quantized, rounded
+from pricing.numbers import EXACT, MAX_DECIMALS
 
 
 def share(start: datetime, end: datetime, period_start: datetime, period_end: datetime) -> Fraction:
@@ -26,10 +26,18 @@ def prorated(amount: Decimal, part: Fraction, of: Currency) -> int:
 
     The product is exact until then: a quotient is never rounded first.
     """
-    numerator = EXACT.multiply(amount, Decimal(part.numerator))
     # The nearest representable number decides no tie wrongly: a tie's decimals end.
-    quotient = _WIDE.divide(numerator, Decimal(part.denominator))
-    return rounded(quotient, of)
+    return rounded(_share_of(amount, part), of)
+
+
+def shared(amount: Decimal, part: Fraction) -> Decimal:
+    """The same share unrounded, to twelve decimals where it does not end sooner."""
+    return quantized(_share_of(amount, part), MAX_DECIMALS)
+
+
+def _share_of(amount: Decimal, part: Fraction) -> Decimal:
+    numerator = EXACT.multiply(amount, Decimal(part.numerator))
+    return _WIDE.divide(numerator, Decimal(part.denominator))
 
 
 _WIDE = EXACT.copy()

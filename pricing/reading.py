@@ -124,7 +124,7 @@ class Members:
         try:
             return value.astimezone(UTC)
         except OverflowError:
-            raise PricingError(self.at(name), "lies outside the years 1 to 9999") from None
+            raise PricingError(self.at(name), "lies outside of the calendar") from None
 
     def needed(self, name: str) -> Any:
         """The member, or PricingError."""

@@ -82,6 +82,8 @@ def read(document: Any, name: str) -> list[Scenario]:
         return [_scenario(document, "", name)]
     given = members.items("scenarios", most=1000)
     members.finish()
+    if not given:
+        raise PricingError("scenarios", "is empty")
     return [_scenario(each, f"scenarios/{i}", f"{name} #{i + 1}") for i, each in enumerate(given)]
 
 

@@ -147,7 +147,7 @@ def _discount(given: Any, path: str, currency: Currency) -> Discount:
     amount = _money(members, "amount_off", currency)
     if kind is not None:
         if percent is not None or amount is not None:
-            raise PricingError(path, "has a type and a value, and percentOff or amountOff as well")
+            raise PricingError(path, "says both a type with its value and percentOff or amountOff")
         if kind.startswith("percent"):
             percent = members.number("value", decimals=6)
         else:
@@ -185,6 +185,8 @@ def _credit(given: Any, path: str, kind: str, currency: Currency) -> Credit:
     if amount is None:
         raise PricingError(members.at("amount"), "is required")
     metrics = members.items("metrics", most=ITEMS)
+    if members.has("metrics") and not metrics:
+        raise PricingError(members.at("metrics"), "names none: leave it out to pay for all")
     if not all(isinstance(metric, str) for metric in metrics):
         raise PricingError(members.at("metrics"), "must be a list of names")
     _same_currency(members, currency)

@@ -35,7 +35,7 @@ def from_stripe(price: Mapping[str, Any]) -> Price:
     if not isinstance(others, Mapping):
         raise PricingError("currency_options", "must be an object")
     if not all(isinstance(code, str) for code in others):
-        raise PricingError("currency_options", "has a member whose name is no text")
+        raise PricingError("currency_options", "must be named by currency codes")
     recurring = _recurring(price.get("recurring"))
     return Price(
         currency=currency,
@@ -102,7 +102,9 @@ def _package(unit: Decimal, transform: Any) -> Package:
 def _tiered(price: Mapping[str, Any], amounts: Mapping[str, Any], at: str) -> Graduated | Volume:
     given = amounts.get("tiers")
     if given is None:
-        raise PricingError(f"{at}tiers", "are missing: retrieve the price with expand[]=tiers")
+        expand = "currency_options" if at else "tiers"
+        expand += ".tiers" if at else ""
+        raise PricingError(f"{at}tiers", f"are missing: retrieve the price with expand[]={expand}")
     if not isinstance(given, list | tuple):
         raise PricingError(f"{at}tiers", "must be a list")
     table = tuple(_tier(tier, f"{at}tiers/{i}") for i, tier in enumerate(given))
@@ -162,13 +164,12 @@ def to_stripe(price: Price) -> dict[str, Any]:
 
     Raises: PricingError for what Stripe's prices cannot express.
     """
-    for name in ("minimum_charge", "maximum_charge"):
-        if getattr(price, name) is not None:
-            raise PricingError(name, "is not something that a Stripe price can hold")
-    if price.free_units:
-        raise PricingError("free_units", "are a first tier at 0 in Stripe: write them as one")
-    if price.zero_usage != ZERO_USAGE[0]:
-        raise PricingError("zero_usage", "cannot be chosen in Stripe")
+    _refuse_ours(price, "")
+    for other in price.others:
+        at = f"currency_options/{other.currency.code}"
+        _refuse_ours(other, at + "/")
+        if _shape(other.model) != _shape(price.model):
+            raise PricingError(at, "must be of the same model, and of the same package, in Stripe")
     parameters: dict[str, Any] = {"currency": price.currency.code}
     parameters |= _amounts(price.model)
     match price.model:
@@ -195,6 +196,22 @@ def to_stripe(price: Price) -> dict[str, Any]:
             other.currency.code: _option_parameters(other) for other in price.others
         }
     return parameters
+
+
+def _refuse_ours(price: Price, at: str) -> None:
+    """Refuse what only we can express, in a price or in one of its currency options."""
+    for name in ("minimum_charge", "maximum_charge"):
+        if getattr(price, name) is not None:
+            raise PricingError(at + name, "is not something that a Stripe price can hold")
+    if price.free_units:
+        raise PricingError(at + "free_units", "are a first tier at 0 in Stripe: write them as one")
+    if price.zero_usage != ZERO_USAGE[0]:
+        raise PricingError(at + "zero_usage", "cannot be chosen in Stripe")
+
+
+def _shape(model: Model) -> tuple[object, ...]:
+    """What Stripe says once for all currencies."""
+    return (model.kind, model.size, model.round) if isinstance(model, Package) else (model.kind,)
 
 
 def _recurring_parameters(recurring: Recurring) -> dict[str, Any]:

@@ -7,21 +7,19 @@ so that a crash between two chunks costs nothing and one within a chunk is as if
 
 import json
 import secrets
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
+from metering.billing import counted
 from metering.billing import question as questions
 from metering.billing.models import Backtest, BacktestResult
 from metering.billing.question import Question
-from metering.catalog.period import calendar_month
-from metering.counters.aggregation import reading
 from metering.errors import ConflictError, InvalidInputError, NotFoundError
 from pricing import backtest as engine
-from pricing.backtest import Outcome, Row, Summary
+from pricing.backtest import Outcome, Summary
 from pricing.errors import PricingError
 
 MAX_NAME = 200
@@ -121,7 +119,7 @@ def begin(session: Session, tenant_id: str, backtest_id: str, *, now: datetime) 
         _end(session, found, "failed", now=now, error=reason)
         return False
     if found.customers_total is None:
-        total, _ = _next_customers(session, tenant_id, "", COUNTED_TO)
+        total, _ = counted.next_customers(session, tenant_id, "", COUNTED_TO)
         found.customers_total = total
     found.state = "running"
     session.flush()
@@ -136,11 +134,11 @@ def advance(session: Session, tenant_id: str, backtest_id: str, *, now: datetime
     question = questions.read(found.question)
     rows_each = len(question.months) * len(question.metrics) * question.weight
     most = max(1, min(CHUNK_CUSTOMERS, CHUNK_ROWS // rows_each))
-    passed, last = _next_customers(session, tenant_id, found.cursor, most)
+    passed, last = counted.next_customers(session, tenant_id, found.cursor, most)
     summary = Summary.from_json(json.loads(found.summary)) if found.summary else Summary()
     if passed:
         try:
-            usage = _usage(session, tenant_id, question, found.cursor, last)
+            usage = counted.of_customers(session, tenant_id, question, found.cursor, last)
             outcomes = list(engine.reprice(usage, question.pairs()))
         except PricingError as error:
             _end(session, found, "failed", now=now, error=str(error))
@@ -204,64 +202,6 @@ def _check_room(session: Session, tenant_id: str) -> None:
         raise ConflictError(f"{unended} back-tests wait or run already; let one end or cancel it")
     if kept >= MAX_KEPT:
         raise ConflictError(f"{kept} back-tests are kept, as many as may be; delete an old one")
-
-
-# A loose index scan: one descent of the primary key per customer, however many counters it has.
-_CUSTOMERS = """
-WITH RECURSIVE listed AS (
-    SELECT CAST(%(after)s AS text) COLLATE "C" AS customer_ref, 0 AS n
-    UNION ALL
-    SELECT (SELECT c.customer_ref FROM counters c
-            WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref > listed.customer_ref
-            ORDER BY c.customer_ref LIMIT 1), n + 1
-    FROM listed WHERE n < %(most)s AND listed.customer_ref IS NOT NULL
-)
-SELECT count(*), coalesce(max(customer_ref), '') FROM listed
-WHERE n > 0 AND customer_ref IS NOT NULL
-"""
-
-
-def _next_customers(session: Session, tenant_id: str, after: str, most: int) -> tuple[int, str]:
-    """How many customers with counters follow, at most `most`, and the last of them."""
-    parameters = {"tenant_id": tenant_id, "after": after, "most": most}
-    count, last = session.connection().exec_driver_sql(_CUSTOMERS, parameters).one()
-    return count, last
-
-
-_USAGE = """
-SELECT customer_ref, metric, period_start, event_count, sum_value, max_value, last_value,
-       unique_count
-FROM counters
-WHERE tenant_id = %(tenant_id)s AND customer_ref > %(after)s AND customer_ref <= %(last)s
-  AND metric = ANY(%(metrics)s) AND period_start >= %(since)s AND period_start < %(until)s
-ORDER BY customer_ref, metric, period_start
-"""
-
-
-def _usage(
-    session: Session, tenant_id: str, question: Question, after: str, last: str
-) -> Iterator[Row[Hashable]]:
-    """The customers' quantities, each metric by its own aggregation, by month."""
-    readings, wanted, own = question.readings, set(question.months), question.own_prices()
-    parameters = {
-        "tenant_id": tenant_id,
-        "after": after,
-        "last": last,
-        "metrics": list(readings),
-        "since": question.months[0],
-        "until": calendar_month(question.months[-1]).end_at,
-    }
-    month_of: dict[datetime, datetime] = {}
-    rows: Sequence[Any] = session.connection().exec_driver_sql(_USAGE, parameters).all()
-    for row in rows:
-        begins = row.period_start
-        month = month_of.get(begins)
-        if month is None:
-            month = month_of[begins] = calendar_month(begins).start_at
-        if month in wanted:
-            ref, metric = row.customer_ref, row.metric
-            period = (ref, month) if own and (metric, ref, month) in own else month
-            yield ref, metric, period, reading(readings[metric], row, row.unique_count)
 
 
 _WRITE = """

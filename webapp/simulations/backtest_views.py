@@ -11,15 +11,14 @@ from metering.billing import backtest, outcomes, question
 from metering.billing.models import Backtest, BacktestResult
 from metering.billing.question import Wanted
 from metering.catalog import customers
-from metering.catalog.period import calendar_month
 from metering.database import after_commit, unit_of_work
-from metering.errors import ConflictError, InvalidInputError
+from metering.errors import ConflictError
 from pricing import money
 from webapp import auth, csv_export, cursor, runtime, wire
 from webapp.catalog.schemas import TenantQuerySchema
 from webapp.endpoint import Contract, endpoint
 from webapp.extensions import db
-from webapp.simulations import presenters, repetition
+from webapp.simulations import months, presenters, repetition
 from webapp.simulations.backtest_schemas import (
     AffectedAnswerSchema,
     AffectedQuerySchema,
@@ -31,8 +30,6 @@ from webapp.simulations.backtest_schemas import (
 from webapp.simulations.views import checked, ensure_tenant
 
 blueprint = Blueprint("backtests", __name__, url_prefix="/v1/simulations/backtests")
-
-DEFAULT_MONTHS = 3
 
 
 @blueprint.post("")
@@ -58,7 +55,14 @@ def ask(tenant_id: str, body: dict[str, Any]) -> Response:
         ensure_tenant(session, tenant_id)
         made = repetition.claim(session, tenant_id, "ask-backtest", body, now=g.now)
         if made.is_new:
-            start(session, tenant_id, wanted, _months(body), name=body["name"], backtest_id=made.id)
+            start(
+                session,
+                tenant_id,
+                wanted,
+                months.asked(body),
+                name=body["name"],
+                backtest_id=made.id,
+            )
         found = backtest.get(session, tenant_id, made.id)
         answer = _answer(session, found)
     return wire.answer(answer, 201)
@@ -68,7 +72,7 @@ def start(
     session: Session,
     tenant_id: str,
     wanted: Sequence[Wanted],
-    months: Sequence[str],
+    wanted_months: Sequence[str],
     *,
     name: str,
     backtest_id: str | None = None,
@@ -77,7 +81,7 @@ def start(
     made = backtest.create(
         session,
         tenant_id,
-        question.freeze(session, tenant_id, wanted, months),
+        question.freeze(session, tenant_id, wanted, wanted_months),
         name=name,
         created_by=auth.principal().actor,
         now=g.now,
@@ -229,32 +233,6 @@ def _answer(session: Session, found: Backtest) -> dict[str, Any]:
     return presenters.listed(found) | {
         "result": presenters.result(found, *affected(session, found))
     }
-
-
-def _months(body: dict[str, Any]) -> list[str]:
-    if "months" in body:
-        if "since" in body or "until" in body:
-            raise wire.invalid_field("months", "and since or until exclude each other")
-        months: list[str] = body["months"]
-        return months
-    if "since" not in body:
-        if "until" in body:
-            raise wire.invalid_field("since", "is required with until")
-        return past_months(DEFAULT_MONTHS)
-    months = question.months_between(body["since"], body.get("until", g.now))
-    if not months:
-        raise InvalidInputError("no month begins in this span", pointer="/since")
-    return months
-
-
-def past_months(count: int) -> list[str]:
-    """The last months that are over, ascending."""
-    found: list[str] = []
-    month = calendar_month(g.now)
-    for _ in range(count):
-        month = question.month_before(month)
-        found.insert(0, f"{month.start_at:%Y-%m}")
-    return found
 
 
 def _place(text: str, order: str) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from pricing.definition import (
     Price,
     Recurring,
 )
-from pricing.errors import PricingError
+from pricing.errors import PricingError, quoted
 from pricing.flat import Flat
 from pricing.graduated import Graduated
 from pricing.money import Currency
@@ -36,10 +36,10 @@ class _Amounts:
         self._currency = currency
 
     def read(self, members: Members, name: str) -> Decimal | None:
-        given = members.number(name, below=MAX_AMOUNT)
-        if given is None or self._minor:
-            return given
-        return money.minor(given, self._currency)
+        if self._minor:
+            return members.number(name, below=MAX_AMOUNT)
+        given = members.number(name, below=money.major(MAX_AMOUNT, self._currency))
+        return None if given is None else money.minor(given, self._currency)
 
 
 def from_config(
@@ -115,7 +115,7 @@ def _model(members: Members, amounts: _Amounts) -> Model:
     kind = members.needed("model")
     if kind not in MODELS:
         raise PricingError(
-            "model", f"is not a pricing model: {str(kind)[:40]!r}; models are {', '.join(MODELS)}"
+            "model", f"is not a pricing model: {quoted(kind)}; models are {', '.join(MODELS)}"
         )
     if kind in ("graduated", "tiered", "volume"):
         table = tuple(_tiers(members, amounts))

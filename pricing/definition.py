@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from pricing.errors import PricingError
+from pricing.errors import PricingError, quoted
 from pricing.flat import Flat
 from pricing.graduated import Graduated
 from pricing.money import Currency, rounded
-from pricing.numbers import EXACT, MAX_AMOUNT, ZERO, bounded
+from pricing.numbers import EXACT, MAX_AMOUNT, MAX_QUANTITY, ZERO, bounded
 from pricing.package import Package
 from pricing.part import Part
 from pricing.per_unit import PerUnit
@@ -20,6 +20,9 @@ ZERO_USAGE = ("first_tier_flat", "nothing")
 INTERVALS = ("day", "week", "month", "year")
 USAGE_TYPES = ("metered", "licensed")
 TAX_BEHAVIORS = ("exclusive", "inclusive", "unspecified")
+
+# Above any quantity that is read: sums of quantities, bounds and free units are priced as well.
+_LIMIT = MAX_QUANTITY.scaleb(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,10 @@ class Price:
 
     def billed_units(self, quantity: Decimal) -> Decimal:
         """What is left of a quantity to be paid: packages where they are sold, less free units."""
-        if quantity < 0:
-            raise PricingError("quantity", "must not be negative")
+        if not isinstance(quantity, Decimal) or not quantity.is_finite():
+            quantity = bounded(quantity, "quantity")
+        if not ZERO <= quantity < _LIMIT:
+            bounded(quantity, "quantity", below=_LIMIT)
         units = self.model.billed(quantity) if isinstance(self.model, Package) else quantity
         if self.free_units:
             units = max(ZERO, EXACT.subtract(units, self.free_units))
@@ -176,4 +181,4 @@ class Price:
 
 def _one_of(value: str, allowed: tuple[str, ...], field: str) -> None:
     if value not in allowed:
-        raise PricingError(field, f"must be one of {', '.join(allowed)}; it is {str(value)[:40]!r}")
+        raise PricingError(field, f"must be one of {', '.join(allowed)}; it is {quoted(value)}")

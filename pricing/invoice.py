@@ -157,11 +157,7 @@ def line_of(item: UsageItem, currency: Currency, at: str) -> Line:
     """One usage item's line. at: where it stands, for errors."""
     price = item.price
     if price.currency != currency:
-        raise PricingError(
-            f"{at}/priceConfig/currency",
-            f"is {price.currency.code}, but the invoice is in {currency.code}:"
-            " currencies are never mixed",
-        )
+        raise mixed(price.currency, currency, f"{at}/priceConfig/currency")
     parts: Sequence[Part] = price.parts(item.quantity)
     if item.active != 1:
         parts = _prorated(price, parts, item, at)
@@ -170,6 +166,13 @@ def line_of(item: UsageItem, currency: Currency, at: str) -> Line:
         exact = EXACT.add(exact, part.exact)
     amount = sum(part.amount for part in parts)
     return Line(item.metric, item.quantity, price, parts, exact, amount)
+
+
+def mixed(one: Currency, other: Currency, at: str) -> PricingError:
+    """The refusal of a second currency."""
+    return PricingError(
+        at, f"is {one.code}, but the invoice is in {other.code}: currencies are never mixed"
+    )
 
 
 def _prorated(price: Price, parts: Sequence[Part], item: UsageItem, at: str) -> Sequence[Part]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from pricing.errors import PricingError
+from pricing.errors import PricingError, quoted
 from pricing.numbers import MAX_DECIMALS, MAX_QUANTITY, ZERO, bounded
 
 
@@ -93,7 +93,7 @@ class Members:
             return None
         if not isinstance(value, str) or value not in allowed:
             raise PricingError(
-                self.at(name), f"must be one of {', '.join(allowed)}; it is {str(value)[:40]!r}"
+                self.at(name), f"must be one of {', '.join(allowed)}; it is {quoted(value)}"
             )
         return value
 

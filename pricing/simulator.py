@@ -47,13 +47,15 @@ class InvoiceSimulator:
         start, end = members.instant("period_start"), members.instant("period_end")
         if start is not None and end is not None and start >= end:
             raise PricingError(members.at("period_end"), "must lie after the period's start")
-        currency = _currency(members)
-        items = [
-            _item(given, f"{members.at('usage_items')}/{i}", currency, start, end)
-            for i, given in enumerate(members.items("usage_items", most=ITEMS))
-        ]
-        if items:
-            currency = items[0].price.currency
+        stated = _currency(members)
+        currency, items = stated, []
+        for i, given in enumerate(members.items("usage_items", most=ITEMS)):
+            at = f"{members.at('usage_items')}/{i}"
+            item, price_at = _item(given, at, stated, start, end)
+            if currency is not None and item.price.currency != currency:
+                raise invoice.mixed(item.price.currency, currency, f"{price_at}/currency")
+            currency = item.price.currency
+            items.append(item)
         if currency is None:
             raise PricingError(members.at("usage_items"), "is empty, and there is no currency")
         terms = _terms(members, currency)
@@ -68,35 +70,39 @@ def _currency(members: Members) -> Currency | None:
 
 def _item(
     given: Any, path: str, currency: Currency | None, start: datetime | None, end: datetime | None
-) -> UsageItem:
+) -> tuple[UsageItem, str]:
+    """A usage item, and where its price stands."""
     members = Members(given, path)
-    members.needed("metric")
+    if not members.needed("metric"):
+        raise PricingError(members.at("metric"), "must not be empty")
     quantity = members.number("quantity")
     if quantity is None:
         raise PricingError(members.at("quantity"), "is required")
+    price, price_at = _price(members, currency)
     item = UsageItem(
         metric=members.text("metric", most=100) or "",
         quantity=quantity,
-        price=_price(members, currency),
+        price=price,
         active=_active(members, start, end),
     )
     members.finish()
-    return item
+    return item, price_at
 
 
-def _price(members: Members, currency: Currency | None) -> Price:
-    if members.has("stripe_price"):
-        if members.has("price_config"):
-            raise PricingError(members.at("price_config"), "and stripePrice exclude each other")
+def _price(members: Members, currency: Currency | None) -> tuple[Price, str]:
+    given = members.take("stripe_price")
+    if given is None:
+        at = members.at("price_config")
+        price = from_config(members.needed("price_config"), path=at, currency=currency)
+    elif members.take("price_config") is not None:
+        raise PricingError(members.at("price_config"), "and stripePrice exclude each other")
+    else:
+        at = members.at("stripe_price")
         try:
-            return from_stripe(members.take("stripe_price"))
+            price = from_stripe(given)
         except PricingError as error:
-            raise error.within(members.at("stripe_price")) from None
-        finally:
-            members.take("price_config")
-    config = members.needed("price_config")
-    members.take("stripe_price")
-    return from_config(config, path=members.at("price_config"), currency=currency)
+            raise error.within(at) from None
+    return price, at
 
 
 def _active(members: Members, start: datetime | None, end: datetime | None) -> Fraction:
@@ -129,7 +135,7 @@ def _terms(members: Members, currency: Currency) -> Terms:
 
 
 def _money(members: Members, name: str, currency: Currency) -> Decimal | None:
-    amount = members.number(name, below=MAX_AMOUNT)
+    amount = members.number(name, below=money.major(MAX_AMOUNT, currency))
     return None if amount is None else money.minor(amount, currency)
 
 

@@ -47,7 +47,7 @@ def from_stripe(price: Mapping[str, Any]) -> Price:
         others=tuple(
             _option(price, code, option)
             for code, option in sorted(others.items())
-            if str(code).lower() != currency.code
+            if code.lower() != currency.code
         ),
     )
 
@@ -56,11 +56,12 @@ def _option(price: Mapping[str, Any], code: str, option: Any) -> Price:
     field = f"currency_options/{code}"
     if not isinstance(option, Mapping):
         raise PricingError(field, "must be an object")
-    return Price(
-        currency=money.currency(code, field),
-        model=_model(price, option, field + "/"),
-        tax_behavior=option.get("tax_behavior"),
-    )
+    model = _model(price, option, field + "/")
+    of = money.currency(code, field)
+    try:
+        return Price(of, model, tax_behavior=option.get("tax_behavior"))
+    except PricingError as error:
+        raise error.within(field) from None
 
 
 def _model(price: Mapping[str, Any], amounts: Mapping[str, Any], at: str) -> Model:
@@ -74,6 +75,8 @@ def _model(price: Mapping[str, Any], amounts: Mapping[str, Any], at: str) -> Mod
         return _tiered(price, amounts, at)
     if price.get("billing_scheme") not in (None, "per_unit"):
         raise PricingError("billing_scheme", "must be 'per_unit' or 'tiered'")
+    if price.get("tiers") or price.get("tiers_mode"):
+        raise PricingError("billing_scheme", "must be 'tiered' where there are tiers")
     unit = _amount(amounts, "unit_amount", at)
     if unit is None:
         raise PricingError(f"{at}unit_amount_decimal", "is required for billing_scheme=per_unit")

@@ -172,7 +172,7 @@ def test_a_fixed_fee_is_prorated_by_the_second() -> None:
 def test_currencies_are_never_mixed() -> None:
     with pytest.raises(PricingError) as refused:
         SIMULATE(usage_items=[usage(1, per_unit()), usage(1, per_unit(code="eur"))])
-    assert refused.value.field == "usageItems/1/priceConfig/currency"
+    assert refused.value.field == "usage_items/1/priceConfig/currency"
     assert "never mixed" in refused.value.reason
 
 

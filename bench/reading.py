@@ -1,18 +1,22 @@
-"""The projection over HTTP, and what the web processes hold in memory after all that load."""
+"""The projection over HTTP, in money, and what the web processes hold in memory after all that load."""
 
 import statistics
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from bench import rounds
 from bench.client import PROJECTION, Client, Plan
+from bench.events import METRIC
 from bench.folding import fill
 from bench.ingest import FRESH
+from bench.pricing import CONFIG
 from bench.rounds import Line
 from bench.setting import TENANT, Setting
+from metering.catalog import mappings
 from metering.counters import fold
 from metering.database import unit_of_work
+from pricing.price import from_config
 
 COUNTED, ASKED = 20_000, 400
 
@@ -22,6 +26,8 @@ def projection(setting: Setting) -> Line:
     setting.empty()
     with Session(setting.stack.engine) as session:
         fill(session, setting.timeline.series(TENANT, COUNTED))
+        with unit_of_work(session):
+            _give_a_price(session)
         while True:
             with unit_of_work(session):
                 folded = fold.fold(session, TENANT, now=datetime.now(UTC))
@@ -48,6 +54,17 @@ def projection(setting: Setting) -> Line:
         details={"p50_ms": statistics.median(p50)}
         | {name: statistics.median(each[name] for each in details) for name in details[0]},
     )
+
+
+def _give_a_price(session: Session) -> None:
+    """What is projected is money: three graduated tiers, for everyone."""
+    now = datetime.now(UTC)
+    wanted = {
+        "metric": METRIC,
+        "price": from_config(CONFIG),
+        "effective_from": now - timedelta(days=365),
+    }
+    mappings.create(session, TENANT, mappings.id_of(None), wanted, now=now)
 
 
 def memory(setting: Setting) -> Line:

@@ -17,7 +17,7 @@ from metering.tenancy import tenants
 TENANT = "bench"
 _TABLES = (
     "events, unfolded, counters, segments, unique_members, set_aside, dead_letters, metrics,"
-    " periods, backtests, backtest_results"
+    " periods, backtests, backtest_results, mappings"
 )
 
 

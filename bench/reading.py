@@ -1,4 +1,4 @@
-"""The projection over HTTP, in money, and what the web processes hold in memory after all that load."""
+"""The projection over HTTP, in money, and what the web holds in memory after all that load."""
 
 import statistics
 from datetime import UTC, datetime, timedelta

@@ -132,6 +132,7 @@ class Price:
 
         billed_before: what the prior units were billed; by default what they cost.
         """
+        prior, quantity = bounded(prior, "prior"), bounded(quantity, "quantity")
         before = self.charge(prior) if billed_before is None else billed_before
         return EXACT.subtract(self.charge(EXACT.add(prior, quantity)), before)
 

@@ -50,6 +50,8 @@ class Members:
         return self._join(self._names.get(name, camel(name)))
 
     def _join(self, name: str) -> str:
+        # As in a JSON pointer: a name's own slash is none of the path's.
+        name = name.replace("~", "~0").replace("/", "~1")
         return f"{self.path}/{name}" if self.path else name
 
     def take(self, name: str) -> Any:

@@ -94,7 +94,7 @@ def _scenario(given: Any, path: str, name: str) -> Scenario:
         raise PricingError(members.at("input"), "must be an object")
     tolerances = Members(members.take("tolerances") or {}, members.at("tolerances"))
     scenario = Scenario(
-        name=members.text("name", most=200) or name,
+        name=_name(members) or name,
         description=members.text("description", most=2000) or "",
         given=inputs,
         expected=_expected(members),
@@ -104,6 +104,14 @@ def _scenario(given: Any, path: str, name: str) -> Scenario:
     tolerances.finish()
     members.finish()
     return scenario
+
+
+def _name(members: Members) -> str | None:
+    """A name that a terminal prints as it is: no line breaks, no escape codes."""
+    name = members.text("name", most=200)
+    if name is not None and not name.isprintable():
+        raise PricingError(members.at("name"), "holds characters that cannot be printed")
+    return name
 
 
 def _expected(members: Members) -> tuple[Expected, ...]:

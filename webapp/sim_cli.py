@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from pricing import scenario
+from pricing import diagnosis, scenario
 from pricing.errors import PricingError
 from pricing.scenario import Scenario
 from webapp import sim_files, sim_reports
@@ -39,23 +39,27 @@ _FAIL = click.option(
 @_PLACES
 def validate(places: tuple[str, ...]) -> None:
     """Say of every file whether it can be priced, and where it is wrong."""
-    count, mistakes = 0, 0
-    for path in _files(places):
-        try:
-            scenarios = _read(path)
-        except PricingError as error:
-            click.echo(f"{path}: {_placed(error)}")
-            mistakes += 1
-            continue
-        for each in scenarios:
-            count += 1
-            refusal = scenario.run(each).error
-            if refusal is not None:
-                click.echo(f"{path}: {each.name}: {_placed(refusal)}")
-                mistakes += 1
+    scenarios, unreadable = _read_all(places)
+    mistakes = [
+        f"{path}: {each.name}: {_placed(error)}"
+        for path, each in scenarios
+        for error in _errors(each)
+    ]
+    for mistake in mistakes:
+        click.echo(mistake)
+    if unreadable:
+        sys.exit(UNREADABLE)
     if mistakes:
-        _end(f"{mistakes} of the scenarios cannot be used.", DIFFERS)
+        sys.exit(DIFFERS)
+    count = len(scenarios)
     click.echo(f"{count} scenario{'' if count == 1 else 's'}, all good.")
+
+
+def _errors(each: Scenario) -> list[PricingError]:
+    """Everything that is wrong with the input; else what is wrong with what it expects."""
+    found = diagnosis.errors(each.given, "input")
+    refusal = None if found else scenario.run(each).error
+    return found if refusal is None else [refusal]
 
 
 @sim.command()
@@ -64,9 +68,9 @@ def validate(places: tuple[str, ...]) -> None:
 @_FAIL
 def run(places: tuple[str, ...], form: str, fail_on_diff: bool) -> None:
     """Price the scenarios and print what they came to."""
-    ran = _ran(places)
+    ran, unreadable = _ran(places)
     click.echo(sim_reports.FORMATS[form](ran))
-    _judge(ran, fail_on_diff)
+    _judge(ran, unreadable, fail_on_diff)
 
 
 @sim.command()
@@ -79,7 +83,7 @@ def run(places: tuple[str, ...], form: str, fail_on_diff: bool) -> None:
 @_FAIL
 def report(places: tuple[str, ...], form: str, output: Path | None, fail_on_diff: bool) -> None:
     """Write a report on the scenarios."""
-    ran = _ran(places)
+    ran, unreadable = _ran(places)
     text = sim_reports.FORMATS[form](ran)
     if output is None:
         click.echo(text)
@@ -89,7 +93,7 @@ def report(places: tuple[str, ...], form: str, output: Path | None, fail_on_diff
         except OSError as error:
             _end(f"{output}: {error.strerror or error}", UNREADABLE)
         click.echo(f"{sim_reports.summary(ran)} Written to {output}.")
-    _judge(ran, fail_on_diff)
+    _judge(ran, unreadable, fail_on_diff)
 
 
 def _files(places: tuple[str, ...]) -> list[Path]:
@@ -99,30 +103,42 @@ def _files(places: tuple[str, ...]) -> list[Path]:
         _end(str(error), UNREADABLE)
 
 
-def _read(path: Path) -> list[Scenario]:
-    try:
-        document = sim_files.document(path)
-    except sim_files.UnreadableError as error:
-        _end(str(error), UNREADABLE)
+def _read_all(places: tuple[str, ...]) -> tuple[list[tuple[Path, Scenario]], bool]:
+    """The scenarios of every file that can be read; whether one could not, which is said."""
+    found: list[tuple[Path, Scenario]] = []
+    unreadable = False
+    for path in _files(places):
+        try:
+            document = sim_files.document(path)
+            found += [(path, each) for each in scenario.read(document, _stem(path))]
+        except sim_files.UnreadableError as error:
+            click.echo(str(error), err=True)
+            unreadable = True
+        except PricingError as error:
+            click.echo(f"{path}: {_placed(error)}", err=True)
+            unreadable = True
+    return found, unreadable
+
+
+def _stem(path: Path) -> str:
     name = path.name
     for ending in sim_files.ENDINGS:
         name = name.removesuffix(ending)
-    return scenario.read(document, name)
+    return name if name.isprintable() else "scenario"
 
 
-def _ran(places: tuple[str, ...]) -> list[Ran]:
-    ran = []
-    for path in _files(places):
-        try:
-            scenarios = _read(path)
-        except PricingError as error:
-            _end(f"{path}: {_placed(error)}", UNREADABLE)
-        ran += [Ran(str(path), scenario.run(each)) for each in scenarios]
-    return ran
+def _ran(places: tuple[str, ...]) -> tuple[list[Ran], bool]:
+    scenarios, unreadable = _read_all(places)
+    return [Ran(str(path), scenario.run(each)) for path, each in scenarios], unreadable
 
 
-def _judge(ran: list[Ran], fail_on_diff: bool) -> None:
-    if fail_on_diff and any(each.outcome.state in ("differs", "error") for each in ran):
+def _judge(ran: list[Ran], unreadable: bool, fail_on_diff: bool) -> None:
+    """2 where a file could not be read, 1 where something has no price; where something differs,
+    1 if that is asked for."""
+    if unreadable:
+        sys.exit(UNREADABLE)
+    states = {each.outcome.state for each in ran}
+    if "error" in states or (fail_on_diff and "differs" in states):
         sys.exit(DIFFERS)
 
 

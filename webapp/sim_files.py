@@ -3,7 +3,7 @@
 import glob
 import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,12 @@ def _matched(place: str) -> Iterator[Path]:
     elif path.exists():
         yield path
     else:
-        yield from (Path(name) for name in sorted(glob.glob(place, recursive=True)))
+        named = (Path(name) for name in sorted(glob.glob(place, recursive=True)))
+        yield from (inner for inner in named if inner.name.endswith(ENDINGS))
 
 
 def document(path: Path) -> Any:
-    """The file's content; numbers with a fraction as Decimal, never as float.
+    """The file's content; numbers as Decimals or as they are written, never as floats.
 
     Raises: UnreadableError saying why, with the line where there is one.
     """
@@ -64,7 +65,7 @@ def document(path: Path) -> Any:
         return json.loads(
             text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_distinct
         )
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
         reason = " ".join(str(error).split()) or "it is nested too deeply"
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
@@ -84,40 +85,33 @@ class _Exact(yaml.SafeLoader):
     """YAML whose numbers keep their digits and whose instants stay text."""
 
 
-def _number(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
-    assert isinstance(node, yaml.ScalarNode)
-    text = str(node.value).replace("_", "")
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        # 1:30 and 0x1F are numbers to YAML and nothing to a price: refused where they stand.
-        return str(node.value)
-
-
 def _text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
-    assert isinstance(node, yaml.ScalarNode)
+    """What is written there. A number too: 1:30, 0x1F, 1_0 and 010 are numbers to YAML and none to
+    a price, which reads the text itself; `no` is a name before it is a boolean."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise _wrong("is not a plain value", node)
     return str(node.value)
 
 
+def _wrong(reason: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
+
+
 def _mapping(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
-    assert isinstance(node, yaml.MappingNode)
+    if not isinstance(node, yaml.MappingNode):
+        raise _wrong("is not an object", node)
     loader.flatten_mapping(node)
     members: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | Decimal):
-            raise yaml.constructor.ConstructorError(
-                None, None, "a name must be a text", key_node.start_mark
-            )
+        if not isinstance(key, str):
+            raise _wrong("a name must be a text", key_node)
         if key in members:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{key!r} stands twice in one object", key_node.start_mark
-            )
+            raise _wrong(f"{key!r} stands twice in one object", key_node)
         members[key] = loader.construct_object(value_node, deep=True)
     return members
 
 
-for _tag in ("float", "int"):
-    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)
-_Exact.add_constructor("tag:yaml.org,2002:timestamp", _text)
+for _tag in ("float", "int", "timestamp", "bool"):
+    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _text)
 _Exact.add_constructor("tag:yaml.org,2002:map", _mapping)

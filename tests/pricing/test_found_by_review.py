@@ -157,3 +157,11 @@ def test_the_advice_on_missing_tiers_names_what_to_expand() -> None:
     }
     with pytest.raises(PricingError, match=r"expand\[\]=currency_options\.tiers"):
         from_stripe(given)
+
+
+def test_the_next_unit_of_any_kind_of_number() -> None:
+    price: Any = from_config(UNIT)
+    for quantity in (1.5, "5", 5, Decimal("1.5")):
+        assert price.marginal(quantity) == 100
+    with pytest.raises(PricingError, match="12 decimals"):
+        price.marginal(Decimal("1E-300"))

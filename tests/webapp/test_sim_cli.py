@@ -110,12 +110,10 @@ def item(**changes: object) -> dict[str, object]:
             item(priceConfig={"model": "x", "currency": "usd"}),
             "/input/usageItems/0/priceConfig/model is not a pricing model: 'x'",
         ),
-        (GOOD | {"expcted": {}}, "/expcted is not a name that is known here"),
-        (GOOD | {"expected": {"totl": 1}}, "/expected/totl is not a name that is known here"),
-        (GOOD | {"expected": {}}, "/expected expects nothing"),
-        ({"scenarios": [GOOD, {}]}, "/scenarios/1/input is required"),
-        ([], "must be an object"),
-        ("3", "must be an object"),
+        (
+            item(quantity=-1, priceConfig=None),
+            "/input/usageItems/0/quantity must not be negative",
+        ),
     ],
 )
 def test_validate_says_where(tmp_path: Path, content: object, said: str) -> None:
@@ -126,9 +124,57 @@ def test_validate_says_where(tmp_path: Path, content: object, said: str) -> None
     assert str(path) in ran.output
 
 
+def test_validate_finds_every_mistake(tmp_path: Path) -> None:
+    items = [item(quantity=-1), item(), item(metric=None)]
+    given = {"usageItems": [each["input"]["usageItems"][0] for each in items], "taxRate": "x"}  # type: ignore[index]
+    ran = sim("validate", write(tmp_path, {"input": given}))
+    assert ran.exit_code == 1
+    assert "/input/usageItems/0/quantity must not be negative" in ran.output
+    assert "/input/usageItems/2/metric is required" in ran.output
+    assert "/input/taxRate is not a plain decimal number" in ran.output
+    assert len(ran.output.splitlines()) == 3
+
+
+def test_what_has_no_price_is_never_a_success(tmp_path: Path) -> None:
+    for command in ("run", "report"):
+        ran = sim(command, write(tmp_path, item(quantity=-1)))
+        assert ran.exit_code == 1
+        assert "quantity: must not be negative" in ran.output
+
+
+def test_one_unreadable_file_hides_no_other(tmp_path: Path) -> None:
+    write(tmp_path, GOOD, "good.sim.json")
+    write(tmp_path, "{", "bad.sim.json")
+    ran = sim("run", tmp_path)
+    assert ran.exit_code == 2
+    assert "250.00 USD" in ran.output
+    assert "bad.sim.json: cannot be read" in ran.output
+    write(tmp_path, "x", "README.md")
+    (tmp_path / "bad.sim.json").unlink()
+    assert sim("validate", tmp_path / "*").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("a.sim.json", json.dumps(GOOD | {"expcted": {}}), "/expcted is not a name that is known"),
+        ("a.sim.json", json.dumps(GOOD | {"a/b": {}}), "/a~1b is not a name that is known"),
+        (
+            "a.sim.json",
+            json.dumps(GOOD | {"expected": {"totl": 1}}),
+            "/expected/totl is not a name",
+        ),
+        ("a.sim.json", json.dumps(GOOD | {"expected": {}}), "/expected expects nothing"),
+        ("a.sim.json", json.dumps({"scenarios": [GOOD, {}]}), "/scenarios/1/input is required"),
+        ("a.sim.json", json.dumps({"scenarios": []}), "/scenarios is empty"),
+        ("a.sim.json", json.dumps(GOOD | {"name": "a\x1b[2J"}), "/name holds characters"),
+        ("a.sim.json", json.dumps(GOOD | {"name": "\ud800"}), "/name holds characters"),
+        ("a.sim.json", "[]", "must be an object"),
+        ("a.sim.json", "3", "must be an object"),
+        ("a.sim.json", '{"a": 1e99999999999999999999}', "cannot be read"),
+        ("a.sim.yaml", "a: !!map x", "is not an object"),
+        ("a.sim.yaml", "a: !!int [1]", "is not a plain value"),
+        ("a.sim.yaml", "a: !!float {b: 1}", "is not a plain value"),
         ("a.sim.json", "{", "cannot be read"),
         ("a.sim.json", '{"a": NaN}', "NaN is not a number"),
         ("a.sim.json", '{"input": 1, "input": 2}', "stands twice"),
@@ -147,6 +193,17 @@ def test_what_cannot_be_read_ends_with_2(
         assert ran.exit_code == 2
         assert said in ran.output
         assert "Traceback" not in ran.output
+
+
+@pytest.mark.parametrize("typed", ["1_0", "0x1F", "1:30", "yes", "1e999"])
+def test_what_only_yaml_takes_for_a_number_is_refused(tmp_path: Path, typed: str) -> None:
+    text = (
+        f"input: {{usageItems: [{{metric: no, quantity: {typed}, priceConfig:"
+        " {model: per_unit, currency: usd, unitPrice: 1}}]}"
+    )
+    ran = sim("run", write(tmp_path, text, "a.sim.yaml"))
+    assert ran.exit_code == 1
+    assert "quantity: is not a plain decimal number" in ran.output
 
 
 def test_places_are_files_folders_and_patterns(tmp_path: Path) -> None:

@@ -163,5 +163,5 @@ def test_the_next_unit_of_any_kind_of_number() -> None:
     price: Any = from_config(UNIT)
     for quantity in (1.5, "5", 5, Decimal("1.5")):
         assert price.marginal(quantity) == 100
-    with pytest.raises(PricingError, match="12 decimals"):
+    with pytest.raises(PricingError, match="decimals"):
         price.marginal(Decimal("1E-300"))

@@ -2,42 +2,24 @@
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
 
-from pricing import tiers
 from pricing.money import Currency, rounded
 from pricing.numbers import EXACT, ZERO
 from pricing.part import Part
-from pricing.tiers import Tier
+from pricing.tiered import Tiered, tier_parts
 
 
 @dataclass(frozen=True, slots=True)
-class Graduated:
+class Graduated(Tiered):
     """A tier's flat price is due as soon as one unit, or part of one, reaches it.
 
     Source: Stripe Billing, `tiers_mode=graduated`.
     """
 
     kind: ClassVar[str] = "graduated"
-    tiers: tuple[Tier, ...]
-    _bounds: tuple[Decimal, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        tiers.check(self.tiers)
-        bounds = tuple(tier.up_to for tier in self.tiers if tier.up_to is not None)
-        object.__setattr__(self, "_bounds", bounds)
-
-    def charge(self, quantity: Decimal, zero_usage: str) -> Decimal:
-        """The exact charge for `quantity` units >= 0, minor units.
-
-        7 units at 0.15 cents are Decimal("1.05"): rounding is not done here.
-        """
-        total = ZERO
-        for part in self.parts(quantity, zero_usage):
-            total = EXACT.add(total, part.exact)
-        return total
 
     def parts(self, quantity: Decimal, zero_usage: str) -> list[Part]:
         """A line for each tier's units and one for its flat price, as Stripe prints them."""
@@ -77,14 +59,3 @@ class Graduated:
             return base + rounded(multiply(subtract(quantity, begins), unit), currency)
 
         return amount
-
-
-def tier_parts(tier: Tier, position: int, units: Decimal, zero_usage: str) -> list[Part]:
-    """One tier's lines for so many units in it."""
-    found: list[Part] = []
-    if tier.unit_amount is not None:
-        exact = EXACT.multiply(units, tier.unit_amount)
-        found.append(Part("unit", position, units, tier.unit_amount, exact))
-    if tier.flat_amount is not None and (units or zero_usage == "first_tier_flat"):
-        found.append(Part("flat", position, Decimal(1), tier.flat_amount, tier.flat_amount))
-    return found

@@ -1,6 +1,5 @@
 """Tier tables: bounds are inclusive, ascend, and the last one is open."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -54,8 +53,3 @@ def _check_bound(up_to: Decimal | None, lower: Decimal, field: str, *, is_last: 
     if up_to <= lower:
         other = "0" if lower == 0 else f"{lower:f}, where the tier before it ends"
         raise PricingError(field, f"overlaps: must be greater than {other}")
-
-
-def position_of(bounds: Sequence[Decimal], quantity: Decimal) -> int:
-    """Which tier holds the quantity. bounds: the inclusive ones, of all tiers but the last."""
-    return bisect_left(bounds, quantity)

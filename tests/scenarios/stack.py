@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import create_engine, text
 
 from sandbox.servers import Postgres, Valkey
@@ -68,8 +69,8 @@ class Stack:
         )
         eventually(self._answers, "the web answers")
 
-    def start_worker(self) -> None:
-        self._spawn("worker", "-m", "jobs.worker", "counters")
+    def start_worker(self, kind: str = "counters") -> None:
+        self._spawn("worker", "-m", "jobs.worker", kind)
 
     def start_clock(self) -> None:
         self._spawn("clock", "-m", "jobs.schedule")
@@ -77,9 +78,15 @@ class Stack:
     def kill(self, name: str) -> None:
         """SIGKILL the process and everything it started: nothing gets to clean up."""
         process = self.processes.pop(name)
+        # RQ's forks lead groups of their own, which the group's signal does not reach.
+        forks = psutil.Process(process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        for fork in forks:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                fork.kill()
         process.wait()
+        psutil.wait_procs(forks, timeout=10)
 
     def end(self, name: str) -> None:
         process = self.processes.pop(name)

@@ -9,6 +9,9 @@ from typing import Any
 from pricing.errors import PricingError, quoted
 from pricing.numbers import MAX_DECIMALS, MAX_QUANTITY, ZERO, bounded
 
+# Halves of a character, which no encoding has, and NUL, which no database keeps.
+_UNWRITABLE = re.compile(r"[\x00\ud800-\udfff]")
+
 
 def snake(name: str) -> str:
     """`unitPrice` as `unit_price`; a name in snake_case stays."""
@@ -62,6 +65,10 @@ class Members:
     def has(self, name: str) -> bool:
         return name in self._values
 
+    def says(self, name: str) -> bool:
+        """True if the member is written there, be it as null."""
+        return name in self._names
+
     def number(
         self,
         name: str,
@@ -87,6 +94,8 @@ class Members:
             raise PricingError(self.at(name), "must be a text")
         if len(value) > most:
             raise PricingError(self.at(name), f"has more than {most} characters")
+        if _UNWRITABLE.search(value):
+            raise PricingError(self.at(name), "holds a character that cannot be written")
         return value
 
     def choice(self, name: str, allowed: Sequence[str]) -> str | None:

@@ -27,15 +27,21 @@ class Expected:
 class Scenario:
     """A pricing input under a name.
 
+    at: where it stands in its file.
     absolute, percent: by how much a figure may differ from the expected one; the wider counts.
     """
 
     name: str
     description: str
     given: Mapping[str, Any]
+    at: str = ""
     expected: tuple[Expected, ...] = ()
     absolute: Decimal = ZERO
     percent: Decimal = ZERO
+
+    def within(self, name: str) -> str:
+        """The path of one of its members."""
+        return f"{self.at}/{name}" if self.at else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +77,27 @@ class Outcome:
         return "agrees" if all(each.is_within for each in self.differences) else "differs"
 
 
-def read(document: Any, name: str) -> list[Scenario]:
-    """The scenarios of one file's document: itself one, or several under `scenarios`.
+def read(document: Any, name: str) -> tuple[list[Scenario], list[PricingError]]:
+    """The scenarios of one file's document, and why the others in it cannot be read.
 
+    document: a scenario itself, or several under `scenarios`.
     name: what a scenario without one is called.
-    Raises: PricingError naming the field.
+    Raises: PricingError if it holds none.
     """
     members = Members(document)
-    if not members.has("scenarios"):
-        return [_scenario(document, "", name)]
+    if not members.says("scenarios"):
+        return [_scenario(document, "", name)], []
     given = members.items("scenarios", most=1000)
     members.finish()
     if not given:
         raise PricingError("scenarios", "is empty")
-    return [_scenario(each, f"scenarios/{i}", f"{name} #{i + 1}") for i, each in enumerate(given)]
+    found, refused = [], []
+    for i, each in enumerate(given):
+        try:
+            found.append(_scenario(each, f"scenarios/{i}", f"{name} #{i + 1}"))
+        except PricingError as error:
+            refused.append(error)
+    return found, refused
 
 
 def _scenario(given: Any, path: str, name: str) -> Scenario:
@@ -92,11 +105,13 @@ def _scenario(given: Any, path: str, name: str) -> Scenario:
     inputs = members.needed("input")
     if not isinstance(inputs, Mapping):
         raise PricingError(members.at("input"), "must be an object")
-    tolerances = Members(members.take("tolerances") or {}, members.at("tolerances"))
+    tolerated = members.take("tolerances")
+    tolerances = Members({} if tolerated is None else tolerated, members.at("tolerances"))
     scenario = Scenario(
         name=_name(members) or name,
         description=members.text("description", most=2000) or "",
         given=inputs,
+        at=path,
         expected=_expected(members),
         absolute=tolerances.number("absolute") or ZERO,
         percent=tolerances.number("percent") or ZERO,
@@ -116,8 +131,10 @@ def _name(members: Members) -> str | None:
 
 def _expected(members: Members) -> tuple[Expected, ...]:
     given = members.take("expected")
-    if given is None:
+    if given is None and not members.says("expected"):
         return ()
+    if given is None:
+        raise PricingError(members.at("expected"), "expects nothing")
     inner = Members(given, members.at("expected"))
     found = [
         Expected(name, None, value)
@@ -136,16 +153,16 @@ def _expected(members: Members) -> tuple[Expected, ...]:
     return tuple(found)
 
 
-def run(scenario: Scenario, *, at: str = "input") -> Outcome:
-    """Simulate and compare. A refusal is an outcome; its field begins with `at`."""
+def run(scenario: Scenario) -> Outcome:
+    """Simulate and compare. A refusal is an outcome; its field is a path in the file."""
     try:
         result = InvoiceSimulator().simulate(scenario.given)
     except PricingError as error:
-        return Outcome(scenario, None, error.within(at))
+        return Outcome(scenario, None, error.within(scenario.within("input")))
     try:
         differences = tuple(_compared(scenario, each, result) for each in scenario.expected)
     except PricingError as error:
-        return Outcome(scenario, result, error)
+        return Outcome(scenario, result, error.within(scenario.within("expected")))
     return Outcome(scenario, result, differences=differences)
 
 
@@ -153,7 +170,7 @@ def _compared(scenario: Scenario, expected: Expected, result: Mapping[str, Any])
     if expected.position is None:
         actual = Decimal(result[expected.what])
     else:
-        lines, at = result["lineItems"], f"expected/lineItems/{expected.position}"
+        lines, at = result["lineItems"], f"lineItems/{expected.position}"
         if expected.position >= len(lines):
             raise PricingError(at, f"has nothing to compare: the invoice has {len(lines)} items")
         line = lines[expected.position]

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,25 @@ def test_the_code_runs(blocks: list[tuple[str, str]]) -> None:
     for text in code:
         assert "assert" in text
         exec(compile(text, "docs/pricing.md", "exec"), names)
+
+
+# A product with its result in money, but not the last product of a sum.
+PRODUCT = re.compile(
+    r"(?<!\+ )(?<![\d.,])([\d.,]+) × [$€¥]?([\d.,]+)(?: cents)? = \**[$€¥]([\d.,]*\d)"
+)
+ROW = re.compile(r"^\| ([\d,]+) \| (?:× )?\$([\d.]+) \| \$([\d.]+) \|$|"
+                 r"^\| [^|]+ \| ([\d,]+) \| × \$([\d.]+) \| \$([\d.]+) \|$", re.M)  # fmt: skip
+
+
+def test_the_arithmetic_in_prose_and_tables_is_right(repository: Path) -> None:
+    text = (repository / "docs" / "pricing.md").read_text()
+    products = PRODUCT.findall(text)
+    rows = [tuple(filter(None, found)) for found in ROW.findall(text)]
+    assert len(products) >= 6
+    assert len(rows) >= 6
+    for factors in [*products, *rows]:
+        quantity, price, total = (Decimal(each.replace(",", "")) for each in factors)
+        assert round(quantity * price, 2) == total, factors
 
 
 def test_the_commands_print_what_it_says(

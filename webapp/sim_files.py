@@ -3,9 +3,9 @@
 import glob
 import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -24,7 +24,8 @@ def found(places: Iterable[str]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for place in places:
-        matched = list(_matched(place))
+        path = Path(place)
+        matched = [path] if path.exists() and not path.is_dir() else list(_matched(place))
         if not matched:
             raise UnreadableError(
                 f"{place}: there is no scenario file here ({', '.join('*' + e for e in ENDINGS)})"
@@ -34,16 +35,12 @@ def found(places: Iterable[str]) -> list[Path]:
 
 
 def _matched(place: str) -> Iterator[Path]:
-    path = Path(place)
-    if path.is_dir():
-        yield from sorted(
-            inner for inner in path.rglob("*") if inner.name.endswith(ENDINGS) and inner.is_file()
-        )
-    elif path.exists():
-        yield path
-    else:
-        named = (Path(name) for name in sorted(glob.glob(place, recursive=True)))
-        yield from (inner for inner in named if inner.name.endswith(ENDINGS))
+    """The scenario files in a folder, or those that a pattern matches or that lie in such a
+    folder; whatever else is there is passed over."""
+    names = [place] if Path(place).is_dir() else sorted(glob.glob(place, recursive=True))
+    for path in map(Path, names):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (file for file in inside if file.name.endswith(ENDINGS) and file.is_file())
 
 
 def document(path: Path) -> Any:
@@ -52,66 +49,78 @@ def document(path: Path) -> Any:
     Raises: UnreadableError saying why, with the line where there is one.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UnreadableError(f"{path}: is larger than 8 MiB")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise UnreadableError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise UnreadableError(f"{path}: is not UTF-8 text") from None
+    if len(content) > MAX_BYTES:
+        raise UnreadableError(f"{path}: is larger than 8 MiB")
     try:
         if path.name.endswith((".yaml", ".yml")):
             return yaml.load(text, Loader=_Exact)
         return json.loads(
-            text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_distinct
+            text, parse_float=_exact, parse_constant=_no_number, object_pairs_hook=_distinct
         )
-    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or "it is nested too deeply"
+    except RecursionError:
+        raise UnreadableError(f"{path}: cannot be read: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).replace('"<unicode string>", ', "").split())
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
-def _no_number(name: str) -> None:
+def _exact(text: str) -> Decimal | str:
+    """The number to the digit; 1e99999999999999999999 stays text, to be refused where it stands."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return text
+
+
+def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number in JSON")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"{name!r} stands twice in one object")
+        members[name] = value
     return members
 
 
 class _Exact(yaml.SafeLoader):
-    """YAML whose numbers keep their digits and whose instants stay text."""
+    """YAML whose numbers and instants stay text, and whose objects name nothing twice.
+    Anchors and merges (`<<`) work; what contains itself is refused."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        assert isinstance(node, yaml.MappingNode)
+        names = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                _refuse("a name must be a text", key)
+            if key.value in names:
+                _refuse(f"{key.value!r} stands twice in one object", key)
+            names.add(key.value)
+        return node
+
+    def text(self, node: Any) -> str:
+        """What is written there. A number too: 1:30, 0x1F, 1_0 and 010 are numbers to YAML and
+        none to a price, which reads the text itself; `no` is a name before it is a boolean."""
+        return str(self.construct_scalar(node))
+
+    def mapping(self, node: Any) -> dict[Any, Any]:
+        return self.construct_mapping(node, deep=True)
 
 
-def _text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
-    """What is written there. A number too: 1:30, 0x1F, 1_0 and 010 are numbers to YAML and none to
-    a price, which reads the text itself; `no` is a name before it is a boolean."""
-    if not isinstance(node, yaml.ScalarNode):
-        raise _wrong("is not a plain value", node)
-    return str(node.value)
-
-
-def _wrong(reason: str, node: yaml.Node) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.Node) -> dict[Any, Any]:
-    if not isinstance(node, yaml.MappingNode):
-        raise _wrong("is not an object", node)
-    loader.flatten_mapping(node)
-    members: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise _wrong("a name must be a text", key_node)
-        if key in members:
-            raise _wrong(f"{key!r} stands twice in one object", key_node)
-        members[key] = loader.construct_object(value_node, deep=True)
-    return members
+def _refuse(reason: str, node: yaml.Node) -> NoReturn:
+    raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
 
 
 for _tag in ("float", "int", "timestamp", "bool"):
-    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _text)
-_Exact.add_constructor("tag:yaml.org,2002:map", _mapping)
+    _Exact.add_constructor(f"tag:yaml.org,2002:{_tag}", _Exact.text)
+_Exact.add_constructor("tag:yaml.org,2002:map", _Exact.mapping)

@@ -1,13 +1,17 @@
-"""What scenarios came to, as a table, JSON, Markdown or a page of HTML."""
+"""What scenarios came to, as a table, JSON or Markdown; `sim_page` has the HTML."""
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from html import escape
 from typing import Any
 
+from pricing import money
+from pricing.errors import PricingError
 from pricing.numbers import plain
-from pricing.scenario import Outcome
+from pricing.scenario import Difference, Outcome
 
 
 @dataclass(frozen=True)
@@ -28,31 +32,55 @@ class Ran:
         if self.outcome.error is not None:
             return str(self.outcome.error)
         return "; ".join(
-            f"{each.what} is {plain(each.actual)}, expected {plain(each.expected)}"
-            f" ({'+' if each.by > 0 else ''}{plain(each.by)})"
+            f"{each.what} is {self.shown(each.actual)}, expected {self.shown(each.expected)}"
+            f" ({self.off_by(each)})"
             for each in self.outcome.differences
             if not each.is_within
         )
+
+    def shown(self, major: Decimal) -> str:
+        """An amount with its currency's decimals: `249.90 USD`."""
+        assert self.outcome.result is not None
+        of = money.currency(self.outcome.result["currency"])
+        return f"{money.show(money.minor(major, of), of)} {of.code.upper()}"
+
+    def off_by(self, each: Difference) -> str:
+        """`+0.01 USD`; `-` where nothing is off."""
+        return ("+" if each.by > 0 else "") + self.shown(each.by) if each.by else "-"
+
+
+def pointer(error: PricingError) -> str:
+    """The place as a JSON pointer; empty for the file as a whole."""
+    return f"/{error.field}" if error.field else ""
+
+
+def visible(text: str) -> str:
+    """The text with whatever would steer a terminal, or has no encoding, spelt out."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 HEADER = ("Scenario", "Total", "State", "Remark", "File")
 
 
-def _cells(ran: Ran) -> tuple[str, ...]:
-    return (ran.outcome.scenario.name, ran.total, ran.outcome.state, ran.remark, ran.file)
+def cells(ran: Ran) -> tuple[str, ...]:
+    """One row under HEADER."""
+    row = (ran.outcome.scenario.name, ran.total, ran.outcome.state, ran.remark, ran.file)
+    return tuple(visible(" ".join(text.split())) for text in row)
 
 
 def summary(all_ran: Sequence[Ran]) -> str:
     """`6 scenarios: 5 agree, 1 differs.`"""
-    counts = {
-        "agrees": "agree",
-        "differs": "differ",
-        "error": "cannot be priced",
-        "no expectation": "expect nothing",
+    words = {
+        "agrees": ("agrees", "agree"),
+        "differs": ("differs", "differ"),
+        "error": ("cannot be priced", "cannot be priced"),
+        "no expectation": ("expects nothing", "expect nothing"),
     }
     parts = [
-        f"{count} {words}"
-        for state, words in counts.items()
+        f"{count} {one if count == 1 else several}"
+        for state, (one, several) in words.items()
         if (count := sum(ran.outcome.state == state for ran in all_ran))
     ]
     noun = "scenario" if len(all_ran) == 1 else "scenarios"
@@ -61,7 +89,7 @@ def summary(all_ran: Sequence[Ran]) -> str:
 
 def table(all_ran: Sequence[Ran]) -> str:
     """Aligned columns for a terminal."""
-    rows = [HEADER, *(_cells(ran) for ran in all_ran)]
+    rows = [HEADER, *(cells(ran) for ran in all_ran)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = [
         "  ".join(
@@ -81,7 +109,7 @@ def as_json(all_ran: Sequence[Ran]) -> str:
 def _described(ran: Ran) -> dict[str, Any]:
     outcome = ran.outcome
     described: dict[str, Any] = {
-        "file": ran.file,
+        "file": visible(ran.file),
         "name": outcome.scenario.name,
         "state": outcome.state,
         "result": outcome.result,
@@ -97,63 +125,23 @@ def _described(ran: Ran) -> dict[str, Any]:
         ],
     }
     if outcome.error is not None:
-        described["error"] = {"pointer": f"/{outcome.error.field}", "message": outcome.error.reason}
+        described["error"] = {
+            "pointer": visible(pointer(outcome.error)),
+            "message": visible(outcome.error.reason),
+        }
     return described
+
+
+# Whatever Markdown, or a site that shows it, could take for more than a letter.
+_MARKS = re.compile(r"([\\`*_\[\]|~#@!])")
 
 
 def markdown(all_ran: Sequence[Ran]) -> str:
     """A table for a pull request's comment."""
 
     def cell(text: str) -> str:
-        return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+        return _MARKS.sub(r"\\\1", escape(text, quote=False))
 
     rows = ["| " + " | ".join(HEADER) + " |", "|---|--:|---|---|---|"]
-    rows += ["| " + " | ".join(cell(text) for text in _cells(ran)) + " |" for ran in all_ran]
+    rows += ["| " + " | ".join(cell(text) for text in cells(ran)) + " |" for ran in all_ran]
     return "\n".join(["# Pricing scenarios", "", summary(all_ran), "", *rows])
-
-
-_STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: start; vertical-align: top; padding: .4rem .8rem; }
-tr { border-bottom: 1px solid #8886; }
-.number { text-align: end; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.differs, .error { font-weight: 700; }
-"""
-
-
-def html(all_ran: Sequence[Ran]) -> str:
-    """One file that needs nothing else and runs nothing."""
-    heads = "".join(
-        f'<th scope="col"{_number(i)}>{escape(name)}</th>' for i, name in enumerate(HEADER)
-    )
-    rows = "\n".join(
-        f'<tr class="{escape(ran.outcome.state.replace(" ", "-"))}">'
-        + "".join(f"<td{_number(i)}>{escape(text)}</td>" for i, text in enumerate(_cells(ran)))
-        + "</tr>"
-        for ran in all_ran
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Pricing scenarios</title><style>{_STYLE}</style></head>
-<body><main><h1>Pricing scenarios</h1><p>{escape(summary(all_ran))}</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Scenarios"><table>
-<thead><tr>{heads}</tr></thead>
-<tbody>
-{rows}
-</tbody></table></div></main></body></html>"""
-
-
-def _number(position: int) -> str:
-    return ' class="number"' if position == 1 else ""
-
-
-FORMATS: dict[str, Callable[[Sequence[Ran]], str]] = {
-    "table": table,
-    "json": as_json,
-    "markdown": markdown,
-    "html": html,
-}

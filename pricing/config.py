@@ -69,7 +69,7 @@ def from_config(
             tax_behavior=members.choice("tax_behavior", TAX_BEHAVIORS),
             others=_others(members),
         )
-    except _ModelError as error:
+    except _OptionError as error:
         raise PricingError(error.field, error.reason) from None
     except PricingError as error:
         raise _as_spelt(error, members) from None
@@ -85,30 +85,27 @@ def _others(members: Members) -> tuple[Price, ...]:
         if isinstance(other, Mapping) and not {"currencyOptions", "currency_options"}.isdisjoint(
             other
         ):
-            raise _ModelError(at, "cannot have currency options of its own")
+            raise _OptionError(at, "cannot have currency options of its own")
         try:
             found.append(from_config(other, path=at))
         except PricingError as error:
-            raise _ModelError(error.field, error.reason) from None
+            raise _OptionError(error.field, error.reason) from None
     return tuple(found)
 
 
-class _ModelError(PricingError):
-    """Its field is a full path already."""
+class _OptionError(PricingError):
+    """Of a currency option: its field is a full path already."""
 
 
-_SPELT = {"unit_amount": "unitPrice", "flat_amount": "flatPrice"}
+_SPELT = {"unit_amount": "unit_price", "flat_amount": "flat_price"}
 
 
 def _as_spelt(error: PricingError, members: Members) -> PricingError:
     """The field of a refusal in the config's own words."""
     if members.path and error.field.startswith(members.path):
         return error
-    head, *rest = error.field.split("/")
-    head = {"unit_amount": "unit_price", "flat_amount": "flat_price"}.get(head, head)
-    if rest:
-        rest = [_SPELT.get(part, camel(part)) for part in rest]
-    return PricingError("/".join([members.at(head), *rest]), error.reason)
+    head, *rest = (_SPELT.get(part, part) for part in error.field.split("/"))
+    return PricingError("/".join([members.at(head), *map(camel, rest)]), error.reason)
 
 
 def _model(members: Members, amounts: _Amounts) -> Model:

@@ -121,15 +121,13 @@ def _caught_up(price: Price, bound: Decimal, before: Decimal) -> Decimal | None:
         if last is None:
             return None
         if price.charge(last) >= before:
-            # Within a tier more never costs less: halve towards the first that costs enough.
-            below, enough = int(low), int(last) + 1
-            while enough - below > 1:
-                middle = (below + enough) // 2
-                if middle > low and price.charge(Decimal(middle)) >= before:
-                    enough = middle
-                else:
-                    below = middle
-            return min(Decimal(enough), last)
+            # Within a tier more never costs less.
+            below = low
+
+            def is_short(quantity: Decimal, below: Decimal = below) -> bool:
+                return quantity <= below or price.charge(quantity) < before
+
+            return min(EXACT.add(_last(is_short, low, last + 1, 0), Decimal(1)), last)
         low = last
     return None
 

@@ -19,7 +19,6 @@ from pricing.proration import prorated, shared
 from pricing.shares import RESIDUES, split
 
 TAX_ROUNDINGS = ("invoice", "line")
-HUNDRED = Decimal(100)
 
 
 @dataclass(frozen=True, slots=True)

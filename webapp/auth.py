@@ -13,6 +13,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Request, g, request
+from sqlalchemy.orm import Session
 
 from metering import installation
 from metering.errors import ForbiddenError, InvalidInputError
@@ -75,6 +76,12 @@ def tenant(named: str | None) -> str:
         g.tenant_id = caller.tenant_id
     tenant_id: str = g.tenant_id
     return tenant_id
+
+
+def ensure_tenant(session: Session, tenant_id: str) -> None:
+    """In the sandbox a tenant is made by being named; elsewhere the operator makes it."""
+    if principal().tenant_id is None:
+        tenants.ensure(session, tenant_id, mode="test", now=g.now)
 
 
 def csrf_token(session_token: str) -> str:

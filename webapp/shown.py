@@ -19,6 +19,11 @@ def amount(minor: int | Decimal, of: Currency) -> str:
     return _money(money.major(money.rounded(Decimal(minor), of), of), of, of.digits)
 
 
+def change(minor: int, of: Currency) -> str:
+    """How an amount changes, with its sign: `+$1.00`, `−$1.00`, `$0.00`."""
+    return f"{'+' if minor > 0 else ''}{amount(minor, of)}"
+
+
 def rate(minor: Decimal, of: Currency) -> str:
     """A price or an unrounded amount, with every digit it has: `$0.0008`, `$1.116`."""
     digits = plain(money.major(minor, of))

@@ -11,6 +11,7 @@ from flask import Response
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from metering.errors import InvalidInputError
+from pricing.numbers import plain
 
 FIRST_YEAR, LATEST_YEAR = 2000, 2100
 FIRST_INSTANT = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
@@ -28,10 +29,7 @@ _DURATION = re.compile(
 
 def decimal(value: Decimal) -> str:
     """Plain digits without an exponent or trailing zeros: 1E-7 is `0.0000001`, 100.00 is `100`."""
-    digits = f"{value:f}"
-    if "." in digits:
-        digits = digits.rstrip("0").rstrip(".")
-    return "0" if digits in ("-0", "") else digits
+    return plain(value)
 
 
 def instant(value: datetime) -> str:

@@ -9,7 +9,6 @@ from metering.catalog.models import Customer, Metric
 from metering.counters import customers as counted
 from metering.database import after_commit, unit_of_work
 from metering.errors import NotFoundError
-from metering.tenancy import tenants
 from webapp import auth, runtime, wire
 from webapp.catalog.schemas import (
     CustomerChangesSchema,
@@ -83,8 +82,7 @@ def edit_metric(metric: str, tenant_id: str, body: dict[str, Any]) -> Response:
     changes = {_COLUMN.get(name, name): value for name, value in body.items()}
     hints = runtime.current().hints
     with unit_of_work(db.session()) as session:
-        if auth.principal().tenant_id is None:
-            tenants.ensure(session, tenant_id, mode="test", now=g.now)
+        auth.ensure_tenant(session, tenant_id)
         edited = metrics.edit(session, tenant_id, metric, changes, now=g.now)
         answer = _metric(edited)
         if edited.unique_filled_to is not None:
@@ -153,8 +151,7 @@ def edit_customer(customer_ref: str, tenant_id: str, body: dict[str, Any]) -> Re
     """Say who a customer is in Stripe."""
     _check_name("customerRef", customer_ref, MAX_CUSTOMER)
     with unit_of_work(db.session()) as session:
-        if auth.principal().tenant_id is None:
-            tenants.ensure(session, tenant_id, mode="test", now=g.now)
+        auth.ensure_tenant(session, tenant_id)
         edited = customers.edit(session, tenant_id, customer_ref, body, now=g.now)
         answer = _customer(customer_ref, edited)
     return wire.answer(answer)

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g
 from metering.database import unit_of_work
 from metering.errors import ConflictError
 from metering.ledger import requests
-from metering.tenancy import keys, tenants
+from metering.tenancy import keys
 from metering.tenancy.models import ApiKey
 from webapp import auth, wire
 from webapp.catalog.schemas import TenantQuerySchema
@@ -56,8 +56,7 @@ def create_key(tenant_id: str, body: dict[str, Any]) -> Response:
     caller = auth.principal()
     named = request_key()
     with unit_of_work(db.session()) as session:
-        if caller.tenant_id is None:
-            tenants.ensure(session, tenant_id, mode="test", now=g.now)
+        auth.ensure_tenant(session, tenant_id)
         if named is not None:
             first_time = requests.claim(
                 session, tenant_id, OPERATION, named, msgspec.json.encode(body), now=g.now

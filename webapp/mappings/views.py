@@ -12,7 +12,6 @@ from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.errors import NotFoundError
 from metering.ledger import requests
-from metering.tenancy import tenants
 from pricing.price import to_config
 from webapp import auth, wire
 from webapp.catalog.schemas import TenantQuerySchema
@@ -83,8 +82,7 @@ def create_mapping(tenant_id: str, body: dict[str, Any]) -> Response:
     metric is made if it is new."""
     named, wanted = request_key(), _attributes(body)
     with unit_of_work(db.session()) as session:
-        if auth.principal().tenant_id is None:
-            tenants.ensure(session, tenant_id, mode="test", now=g.now)
+        auth.ensure_tenant(session, tenant_id)
         mapping_id = mappings.id_of(named)
         if named is None or requests.claim(
             session, tenant_id, OPERATION, named, _canonical(wanted), now=g.now

@@ -27,7 +27,7 @@ from webapp.simulations.backtest_schemas import (
     BacktestsQuerySchema,
     NewBacktestSchema,
 )
-from webapp.simulations.views import checked, ensure_tenant
+from webapp.simulations.views import checked
 
 blueprint = Blueprint("backtests", __name__, url_prefix="/v1/simulations/backtests")
 
@@ -52,7 +52,7 @@ def ask(tenant_id: str, body: dict[str, Any]) -> Response:
     wanted = [Wanted(each["metric"], each["baseline"], each["candidate"])
               for each in body["metrics"]]  # fmt: skip
     with unit_of_work(db.session()) as session:
-        ensure_tenant(session, tenant_id)
+        auth.ensure_tenant(session, tenant_id)
         made = repetition.claim(session, tenant_id, "ask-backtest", body, now=g.now)
         if made.is_new:
             start(

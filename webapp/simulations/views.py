@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from metering.billing import simulations
 from metering.billing.models import Simulation
 from metering.database import unit_of_work
-from metering.tenancy import tenants
 from pricing import InvoiceSimulator, comparison
 from webapp import auth, cursor, wire
 from webapp.catalog.schemas import TenantQuerySchema
@@ -85,7 +84,7 @@ def compare(body: dict[str, Any]) -> Response:
 def save(tenant_id: str, body: dict[str, Any]) -> Response:
     """Keep a scenario under a name; its numbers are kept digit for digit."""
     with unit_of_work(db.session()) as session:
-        ensure_tenant(session, tenant_id)
+        auth.ensure_tenant(session, tenant_id)
         made = repetition.claim(session, tenant_id, "save-simulation", body, now=g.now)
         if made.is_new:
             simulations.save(
@@ -220,12 +219,6 @@ def duplicate(simulation_id: str, tenant_id: str, body: dict[str, Any]) -> Respo
             )
         answer = _simulation(session, tenant_id, made.id)
     return wire.answer(answer, 201)
-
-
-def ensure_tenant(session: Session, tenant_id: str) -> None:
-    """In the sandbox a tenant is made by being named; elsewhere the operator makes it."""
-    if auth.principal().tenant_id is None:
-        tenants.ensure(session, tenant_id, mode="test", now=g.now)
 
 
 def checked(given: str) -> str:

@@ -167,13 +167,9 @@ def _sides(summary: Summary, of: Currency) -> list[tuple[str, str, str]]:
     """(who, how many, how much)."""
     return [
         ("Pay less", f"{summary.winners.customers:,}", shown.amount(summary.winners.amount, of)),
-        ("Pay more", f"{summary.losers.customers:,}", _signed(summary.losers.amount, of)),
+        ("Pay more", f"{summary.losers.customers:,}", shown.change(summary.losers.amount, of)),
         ("Pay the same", f"{summary.unchanged:,}", shown.amount(0, of)),
     ]
-
-
-def _signed(minor: int, of: Currency) -> str:
-    return f"{'+' if minor > 0 else ''}{shown.amount(minor, of)}"
 
 
 def _plot(summary: Summary) -> dict[str, Any]:
@@ -186,7 +182,11 @@ def _plot(summary: Summary) -> dict[str, Any]:
 
 def _table(summary: Summary, of: Currency) -> list[tuple[str, str, str]]:
     return [
-        (each.label[:1].upper() + each.label[1:], f"{side.customers:,}", _signed(side.amount, of))
+        (
+            each.label[:1].upper() + each.label[1:],
+            f"{side.customers:,}",
+            shown.change(side.amount, of),
+        )
         for each, side in zip(BUCKETS, summary.buckets, strict=True)
     ]
 
@@ -200,6 +200,6 @@ def _affected(row: BacktestResult, of: Currency, names: Mapping[str, Customer]) 
         name=known.name if known else None,
         before=shown.amount(int(row.before), of),
         after=shown.amount(int(row.after), of),
-        change=_signed(change, of),
+        change=shown.change(change, of),
         percent=f"+{percent}" if change > 0 and share is not None else percent,
     )

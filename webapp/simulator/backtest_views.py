@@ -13,12 +13,12 @@ from metering.catalog import metrics
 from metering.database import unit_of_work
 from metering.errors import ConflictError, DomainError, InvalidInputError, NotFoundError
 from pricing import PricingError
-from webapp import pages
+from webapp import auth, pages
 from webapp.extensions import db
 from webapp.pages import Visitor
 from webapp.problems import ProblemError
 from webapp.simulations import backtest_views as api
-from webapp.simulations.views import checked, ensure_tenant
+from webapp.simulations.views import checked
 from webapp.simulator import backtest_form, backtest_presenters, form, stored
 from webapp.simulator.backtest_form import BacktestForm
 from webapp.simulator.form import Form
@@ -56,7 +56,7 @@ def ask() -> ResponseReturnValue:
         return _home(visitor, prices, asked, status=422)
     try:
         with unit_of_work(db.session()) as session:
-            ensure_tenant(session, visitor.tenant_id)
+            auth.ensure_tenant(session, visitor.tenant_id)
             made = api.start(
                 session, visitor.tenant_id, [each for _, each in wanted], asked.span,
                 name=backtest_form.name_of(asked),

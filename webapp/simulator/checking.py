@@ -11,7 +11,7 @@ from pricing.price import from_config
 from webapp.simulator.form import Form, PriceForm, config, number
 from webapp.simulator.form import money as amount
 
-_AMOUNTS = {"unit": "unitPrice", "fee": "flatPrice", "min": "minimumCharge", "max": "maximumCharge"}
+_AMOUNTS = ("unit", "fee", "min", "max")
 _FIELD_OF = {
     "unitPrice": "unit",
     "packageSize": "size",
@@ -60,13 +60,20 @@ def check(form: Form) -> Checked:
     return Checked(prices, errors, quantity, span)
 
 
-def _number(name: str, typed: str, errors: dict[str, str]) -> Decimal | None:
+def _number(
+    name: str, typed: str, errors: dict[str, str], *, is_money: bool = False
+) -> Decimal | None:
+    """The number in a field; None where it is empty or refused, which `errors` then says."""
     if not typed:
         return None
     try:
+        if is_money:
+            return bounded(amount(typed), name, below=MAX_AMOUNT)
         return bounded(number(typed), name)
     except PricingError as error:
         errors[name] = _sentence(error.reason)
+        if is_money and "," in typed:
+            errors[name] = "Write decimals with a point, and no commas: 0.008, 1250."
         return None
 
 
@@ -75,34 +82,18 @@ def _fields(price: PriceForm) -> dict[str, str]:
     errors: dict[str, str] = {}
     asked = {"per_unit": ("unit",), "package": ("unit", "size"), "flat": ("fee",)}
     for name in (*asked.get(price.model, ()), "min", "max", "free"):
-        _field_alone(
-            f"{price.letter}-{name}", getattr(price, name), errors, is_money=name in _AMOUNTS
-        )
+        _number(f"{price.letter}-{name}", getattr(price, name), errors, is_money=name in _AMOUNTS)
     for i, tier in enumerate(price.tiers if price.is_tiered else ()):
         at = f"{price.letter}-{i}"
         if i < len(price.tiers) - 1:
-            _field_alone(f"{at}-to", tier.to, errors, is_money=False)
+            _number(f"{at}-to", tier.to, errors)
             if not tier.to:
                 errors[f"{at}-to"] = "Up to which quantity? Only the last tier is open."
-        _field_alone(f"{at}-unit", tier.unit, errors, is_money=True)
-        _field_alone(f"{at}-flat", tier.flat, errors, is_money=True)
+        _number(f"{at}-unit", tier.unit, errors, is_money=True)
+        _number(f"{at}-flat", tier.flat, errors, is_money=True)
         if not tier.unit and not tier.flat:
             errors.setdefault(f"{at}-unit", "Needs a price per unit, a flat price, or both.")
     return errors
-
-
-def _field_alone(name: str, typed: str, errors: dict[str, str], *, is_money: bool) -> None:
-    if not typed:
-        return
-    try:
-        if is_money:
-            bounded(amount(typed), name, below=MAX_AMOUNT)
-        else:
-            bounded(number(typed), name)
-    except PricingError as error:
-        errors[name] = _sentence(error.reason)
-        if is_money and "," in typed:
-            errors[name] = "Write decimals with a point, and no commas: 0.008, 1250."
 
 
 def _field(price: PriceForm, path: str) -> str:

@@ -108,9 +108,7 @@ def _results(
         of = price.currency
         difference = None
         if i and amounts[i] != amounts[0]:
-            more = amounts[i] - amounts[0]
-            sign = "+" if more > 0 else ""
-            difference = f"{sign}{shown.amount(more, of)}"
+            difference = shown.change(amounts[i] - amounts[0], of)
         found.append(
             Result(
                 letter=letters[i],

@@ -13,7 +13,6 @@ from metering.billing import simulations
 from metering.billing.models import Simulation
 from metering.database import unit_of_work
 from metering.errors import ConflictError, InvalidInputError, NotFoundError
-from metering.tenancy import tenants
 from pricing.price import to_config
 from webapp import auth, pages, wire
 from webapp.extensions import db
@@ -129,8 +128,7 @@ def _why_not(state: Form) -> str | None:
 def _keep(visitor: Visitor, state: Form, name: str, identifier: str | None) -> str:
     document = _document(state)
     with unit_of_work(db.session()) as session:
-        if auth.principal().tenant_id is None:
-            tenants.ensure(session, visitor.tenant_id, mode="test", now=g.now)
+        auth.ensure_tenant(session, visitor.tenant_id)
         if identifier is not None:
             kept: Simulation = simulations.replace(
                 session, visitor.tenant_id, identifier, name=name, document=document, now=g.now

@@ -6,7 +6,8 @@ Computing is GET with everything in the address; only pasting and saving are pos
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from flask import Blueprint, Response, redirect, request
@@ -22,7 +23,6 @@ from webapp import csv_export, pages, wire
 from webapp.pages import Visitor
 from webapp.problems import ProblemError
 from webapp.simulator import checking, form, presenters
-from webapp.simulator.checking import Checked
 from webapp.simulator.form import Form
 
 blueprint = Blueprint("simulator", __name__, url_prefix="/simulator")
@@ -115,18 +115,16 @@ def _pasted(text: str) -> Price:
 @blueprint.get("/curve.csv")
 def curve_csv() -> ResponseReturnValue:
     """Cost over usage, as the table below the plot has it, exact."""
-    _, state, checked = _asked()
-    prices = [checked.prices[letter] for letter in checked.prices]
-    titles = [price.title for price in state.prices if price.letter in checked.prices]
-    quantity = checked.quantity or ZERO
-    up_to = checked.range or presenters.default_range(prices, quantity)
-    header = ["quantity", *(f"{title} ({state.currency.upper()})" for title in titles)]
+    asked = _asked()
+    prices = [price for _, price in asked.prices]
+    up_to = asked.range or presenters.default_range(prices, asked.quantity)
+    unit = prices[0].currency.code.upper()
     return _csv(
         "curve.csv",
-        header,
+        ["quantity", *(f"{title} ({unit})" for title, _ in asked.prices)],
         (
             [q, *(money.major(price.charge(q), price.currency) for price in prices)]
-            for q in presenters.quantities(prices, quantity, up_to)
+            for q in presenters.quantities(prices, asked.quantity, up_to)
         ),
     )
 
@@ -134,25 +132,17 @@ def curve_csv() -> ResponseReturnValue:
 @blueprint.get("/invoice.csv")
 def invoice_csv() -> ResponseReturnValue:
     """The invoice lines of every price at the quantity asked for."""
-    _, state, checked = _asked()
+    asked = _asked()
     header = ["price", "line", "tier", "quantity", "unit price", "exact", "amount", "currency"]
 
     def rows() -> Iterable[list[object]]:
-        for each in state.prices:
-            if (price := checked.prices.get(each.letter)) is None:
-                continue
+        for title, price in asked.prices:
             of = price.currency
-            for part in price.parts(checked.quantity or ZERO):
+            for part in price.parts(asked.quantity):
                 tier = None if part.tier is None else part.tier + 1
-                yield [
-                    each.title,
-                    part.kind,
-                    tier,
-                    part.quantity,
-                    *(money.major(v, of) for v in (part.unit_amount, part.exact)),
-                    money.major(part.amount, of),
-                    of.code.upper(),
-                ]
+                amounts = (part.unit_amount, part.exact, part.amount)
+                figures = [money.major(each, of) for each in amounts]
+                yield [title, part.kind, tier, part.quantity, *figures, of.code.upper()]
 
     return _csv("invoice.csv", header, rows())
 
@@ -160,34 +150,40 @@ def invoice_csv() -> ResponseReturnValue:
 @blueprint.get("/simulation.json")
 def as_json() -> ResponseReturnValue:
     """The prices and what they cost, in the contract's form."""
-    _, state, checked = _asked()
-    simulate = InvoiceSimulator().simulate
-    quantity = plain(checked.quantity or ZERO)
+    asked, simulate = _asked(), InvoiceSimulator().simulate
+    quantity = plain(asked.quantity)
     described: list[dict[str, Any]] = []
-    for each in state.prices:
-        if (price := checked.prices.get(each.letter)) is not None:
-            config = to_config(price)
-            item = {"metric": each.title[:100], "quantity": quantity, "priceConfig": config}
-            described.append(
-                {
-                    "name": each.title,
-                    "priceConfig": config,
-                    "result": simulate({"usageItems": [item]}),
-                }
-            )
-    body = {"currency": state.currency, "quantity": quantity, "prices": described}
+    for title, price in asked.prices:
+        config = to_config(price)
+        item = {"metric": title[:100], "quantity": quantity, "priceConfig": config}
+        result = simulate({"usageItems": [item]})
+        described.append({"name": title, "priceConfig": config, "result": result})
+    body = {
+        "currency": asked.prices[0][1].currency.code,
+        "quantity": quantity,
+        "prices": described,
+    }
     return wire.answer(
         body, headers={"Content-Disposition": 'attachment; filename="simulation.json"'}
     )
 
 
-def _asked() -> tuple[Visitor, Form, Checked]:
-    visitor = pages.visitor(READ)
+class _Asked(NamedTuple):
+    """What is taken along: every price with its title, and none that has a mistake."""
+
+    prices: list[tuple[str, Price]]
+    quantity: Decimal
+    range: Decimal | None
+
+
+def _asked() -> _Asked:
+    pages.visitor(READ)
     state = form.read(request.args)
     checked = checking.check(state)
     if checked.errors or not checked.prices:
         raise ProblemError(422, "Not everything here is complete; go back and mend what is marked.")
-    return visitor, state, checked
+    prices = [(each.title, checked.prices[each.letter]) for each in state.prices]
+    return _Asked(prices, checked.quantity or ZERO, checked.range)
 
 
 def _csv(name: str, header: list[str], rows: Iterable[list[object]]) -> Response:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Index, PrimaryKeyConstraint, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from metering.database import Base, Instant, Key
+from metering.database import Base, Instant, Key, Quantity
 
 
 class Metric(Base):
@@ -42,14 +42,23 @@ class Metric(Base):
 
 
 class Customer(Base):
-    """What we were told of a customer; usage counts whether or not a row exists."""
+    """What we were told of a customer; usage counts whether or not a row exists.
+
+    shadow_stripe_customer_id: who it is in Stripe's test mode.
+    """
 
     __tablename__ = "customers"
-    __table_args__ = (PrimaryKeyConstraint("tenant_id", "customer_ref"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "customer_ref"),
+        # Whose usage a Stripe customer's is.
+        Index(None, "tenant_id", "stripe_customer_id"),
+        Index(None, "tenant_id", "shadow_stripe_customer_id"),
+    )
 
     tenant_id: Mapped[Key]
     customer_ref: Mapped[Key]
     stripe_customer_id: Mapped[str | None] = mapped_column(Text)
+    shadow_stripe_customer_id: Mapped[str | None] = mapped_column(Text)
     stripe_account: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[Instant]
@@ -77,6 +86,39 @@ class Period(Base):
     closed_at: Mapped[Instant | None]
 
 
+class BillingPeriod(Base):
+    """One billing period of one customer's metric, as its subscription item has it.
+
+    Periods tile time: where no row holds an instant, it is billed by the calendar month in UTC,
+    clipped by the rows beside it. Rows are history; what a subscription says later changes only
+    those that are not closed.
+
+    closes_at: events recorded at or after it are set aside; None: not yet known.
+    invoice_id: the invoice that bills it.  final_at: since when that invoice is final.
+    """
+
+    __tablename__ = "billing_periods"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "customer_ref", "metric", "start_at"),
+        Index(None, "tenant_id", "item_id"),
+        Index(None, "tenant_id", "end_at"),
+        CheckConstraint("start_at < end_at", name="span"),
+        CheckConstraint("closed_at IS NULL OR closed_at >= closes_at", name="closed_in_time"),
+    )
+
+    tenant_id: Mapped[Key]
+    customer_ref: Mapped[Key]
+    metric: Mapped[Key]
+    start_at: Mapped[Instant]
+    end_at: Mapped[Instant]
+    mode: Mapped[Key]
+    item_id: Mapped[Key]
+    closes_at: Mapped[Instant | None]
+    closed_at: Mapped[Instant | None]
+    invoice_id: Mapped[Key | None]
+    final_at: Mapped[Instant | None]
+
+
 class MetricMapping(Base):
     """What a metric costs, and where in Stripe it is billed, over `[effective_from,
     effective_until)`; a row of history once it is over.
@@ -86,6 +128,8 @@ class MetricMapping(Base):
     price:         the canonical `priceConfig`; None where only Stripe knows the price.
     currency:      the one of the price's currencies that is billed.
     is_active, is_shadow: live and test, independent of each other.
+    opening_total: what Stripe's total was when a mapping that begins in the past was made.
+    pushed_at:     when usage first went to Stripe by it; since then its meaning cannot change.
     """
 
     __tablename__ = "mappings"
@@ -119,5 +163,7 @@ class MetricMapping(Base):
     shadow_subscription_item_id: Mapped[Key | None]
     effective_from: Mapped[Instant]
     effective_until: Mapped[Instant | None]
+    opening_total: Mapped[Quantity | None]
+    pushed_at: Mapped[Instant | None]
     created_at: Mapped[Instant]
     updated_at: Mapped[Instant]

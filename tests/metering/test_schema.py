@@ -15,7 +15,13 @@ from metering.database import Base
 from tests.support import alembic_config, migrate
 from webapp import extensions
 
-TENANT_TABLES = [table for table in Base.metadata.sorted_tables if extensions.MODEL_MODULES]
+# What tells the tenant of a Stripe account cannot be found by the tenant.
+INSTALL_WIDE = {"account_bindings"}
+TENANT_TABLES = [
+    table
+    for table in Base.metadata.sorted_tables
+    if extensions.MODEL_MODULES and table.name not in INSTALL_WIDE
+]
 
 
 def test_every_table_begins_its_keys_with_the_tenant() -> None:

@@ -2,6 +2,8 @@
 
 A test walks the statements of the product and allows one without a tenant only here:
 
+- a Stripe account tells whose it is;
+- the push job asks which tenants have something to tell Stripe;
 - a credential is found by its public part, before anyone knows whose it is;
 - the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
 - `/metrics` sums up, never by tenant;
@@ -100,6 +102,45 @@ def backtests_waiting(session: Session, *, untouched_since: datetime) -> list[tu
     """(tenant, id) of the back-tests that have not ended and that no job has touched since."""
     waiting = session.execute(text(_BACKTESTS_WAITING), {"untouched_since": untouched_since})
     return [(tenant_id, backtest_id) for tenant_id, backtest_id in waiting]
+
+
+def accounts_of(session: Session, tenant_id: str) -> set[str]:
+    """The Stripe accounts that belong to the tenant."""
+    found = session.execute(text(_ACCOUNTS), {"tenant_id": tenant_id}).scalars()
+    return set(found)
+
+
+_ACCOUNTS = "SELECT account_id FROM account_bindings WHERE tenant_id = :tenant_id"
+
+# A loose index scan again: the first due row of each tenant, however many are not due.
+_WITH_PUSHES = """
+WITH RECURSIVE busy AS (
+    (SELECT tenant_id FROM {table} {only} ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.tenant_id FROM {table} t
+            WHERE t.tenant_id > busy.tenant_id {and_only} ORDER BY t.tenant_id LIMIT 1)
+    FROM busy WHERE busy.tenant_id IS NOT NULL
+)
+SELECT busy.tenant_id FROM busy
+WHERE busy.tenant_id IS NOT NULL AND EXISTS (
+    SELECT 1 FROM {table} t WHERE t.tenant_id = busy.tenant_id AND t.{due} <= :now {and_only})
+"""
+_OPEN = "state IN ('claimed', 'ambiguous', 'suspect')"
+_PUSH_WORK = (
+    _WITH_PUSHES.format(table="unsent", due="due_at", only="", and_only=""),
+    _WITH_PUSHES.format(table="held", due="retry_at", only="", and_only=""),
+    _WITH_PUSHES.format(
+        table="pushes", due="lease_until", only=f"WHERE {_OPEN}", and_only=f"AND {_OPEN}"
+    ),
+)
+
+
+def tenants_with_pushes(session: Session, *, now: datetime) -> list[str]:
+    """The tenants that have something to tell Stripe, or to find out about what they told it."""
+    busy: set[str] = set()
+    for statement in _PUSH_WORK:
+        busy.update(session.execute(text(statement), {"now": now}).scalars())
+    return sorted(busy)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,359 @@
+"""Where a customer's usage of a metric goes, and what stands in the way.
+
+Everything is read from rows: the mappings, what we know of Stripe's meters, items and customers,
+and to whom accounts are bound. Nothing here calls Stripe.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from metering import installation
+from metering.catalog import customers
+from metering.catalog.mirror import StripeCustomer, StripeMeter, StripePrice, SubscriptionItem
+from metering.catalog.models import Customer, Metric, MetricMapping
+from metering.tenancy import tenants
+
+Mode = Literal["live", "test"]
+# A subscription of such a status bills nothing any more, or never did.
+DEAD = ("canceled", "incomplete_expired", "incomplete")
+
+
+@dataclass(frozen=True, order=True)
+class StreamKey:
+    """A stream by what it is; see `models.PushStream`."""
+
+    mode: str
+    account_id: str
+    event_name: str
+    stripe_customer: str
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A stream that a mapping leads to, and how the metric is read for it.
+
+    since, until: the mapping's time.
+    """
+
+    stream: StreamKey
+    mapping_id: str
+    aggregation: str
+    since: datetime
+    until: datetime | None
+
+    @property
+    def basis(self) -> str:
+        """Sum and count go by the hour; the others only as differences within a period."""
+        return "hour" if self.aggregation in ("sum", "count") else "period"
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why nothing can be sent. kind: for programs.  reason: a sentence that says the way out."""
+
+    kind: str
+    reason: str
+    retry_in: timedelta = timedelta(hours=1)
+
+
+@dataclass
+class Found:
+    """What became of a mapping each: where it leads, or what stands in the way."""
+
+    destinations: list[Destination] = field(default_factory=list)
+    obstacles: list[Obstacle] = field(default_factory=list)
+
+
+class Atlas:
+    """All that is needed to say where these customers' usage of these metrics goes.
+
+    Loaded at once, in a handful of statements, for a turn of many.
+    default_account: the keys' own account, for mappings and customers that name none.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        tenant_id: str,
+        refs: Iterable[str],
+        metric_names: Iterable[str],
+        *,
+        default_account: str | None,
+    ) -> None:
+        refs, names = sorted(set(refs)), sorted(set(metric_names))
+        self.default_account = default_account
+        self.is_test_tenant = tenants.get(session, tenant_id).mode == "test"
+        self.bound = installation.accounts_of(session, tenant_id)
+        self._mappings: dict[str, list[MetricMapping]] = defaultdict(list)
+        for mapping in session.scalars(
+            select(MetricMapping).where(
+                MetricMapping.tenant_id == tenant_id,
+                MetricMapping.metric.in_(names),
+                or_(MetricMapping.is_active, MetricMapping.is_shadow),
+            )
+        ):
+            self._mappings[mapping.metric].append(mapping)
+        self._metrics: Mapping[str, Metric] = {
+            metric.metric: metric
+            for metric in session.scalars(
+                select(Metric).where(Metric.tenant_id == tenant_id, Metric.metric.in_(names))
+            )
+        }
+        self._customers: Mapping[str, Customer] = customers.found(session, tenant_id, refs)
+        self._named: dict[tuple[str, str], list[StripeCustomer]] = defaultdict(list)
+        for named in session.scalars(
+            select(StripeCustomer).where(
+                StripeCustomer.tenant_id == tenant_id, StripeCustomer.customer_ref.in_(refs)
+            )
+        ):
+            self._named[named.mode, str(named.customer_ref)].append(named)
+        self._meters = _meters(session, tenant_id)
+        self._prices = {
+            (price.mode, price.account_id, price.price_id): price
+            for price in session.scalars(
+                select(StripePrice).where(StripePrice.tenant_id == tenant_id)
+            )
+        }
+        self._items = self._items_of(session, tenant_id, refs)
+        self._deleted = self._deleted_of(session, tenant_id, refs)
+
+    def find(self, mode: str, customer_ref: str, metric: str, at: datetime) -> Found:
+        """Where the customer's usage at an instant goes in one mode; nothing in it where no
+        mapping holds then."""
+        found = Found()
+        seen: set[StreamKey] = set()
+        for mapping in self._in_force(mode, customer_ref, metric, at):
+            made = self._lead(mode, customer_ref, mapping)
+            if isinstance(made, Obstacle):
+                found.obstacles.append(made)
+            # Two mappings to one meter are one stream: the usage goes there once.
+            elif made is not None and made.stream not in seen:
+                seen.add(made.stream)
+                found.destinations.append(made)
+        return found
+
+    def stripe_customer(self, mode: str, account_id: str, customer_ref: str) -> str | None:
+        """Who the customer is in this mode: as told, as Stripe's metadata say, or by its ref."""
+        known = self._customers.get(customer_ref)
+        told = None
+        if known is not None:
+            told = known.stripe_customer_id if mode == "live" else known.shadow_stripe_customer_id
+        if told is not None:
+            return told
+        for named in self._named[mode, customer_ref]:
+            if named.account_id == account_id and not named.is_deleted:
+                return named.stripe_customer
+        # In test mode a live customer is nobody, but for a tenant that has nothing else.
+        if mode == "live" or self.is_test_tenant:
+            return customers.stripe_id(customer_ref, known)
+        return None
+
+    def account(self, mode: str, customer_ref: str, mapping: MetricMapping) -> str | None:
+        """The account of the mapping, else the customer's, else the keys' own."""
+        own = mapping.stripe_account if mode == "live" else mapping.shadow_stripe_account
+        known = self._customers.get(customer_ref)
+        of_customer = known.stripe_account if known is not None else None
+        return own or of_customer or self.default_account
+
+    def _in_force(
+        self, mode: str, customer_ref: str, metric: str, at: datetime
+    ) -> Sequence[MetricMapping]:
+        """Of the mappings that hold then, those of the narrowest scope."""
+        holding = [
+            mapping
+            for mapping in self._mappings[metric]
+            if (mapping.is_active if mode == "live" else mapping.is_shadow)
+            and mapping.customer_ref in (None, customer_ref)
+            and mapping.effective_from <= at
+            and (mapping.effective_until is None or at < mapping.effective_until)
+            and self._is_theirs(mode, customer_ref, mapping)
+        ]
+        if mode == "live" and self.is_test_tenant:
+            return []
+        narrowest = max((_scope(mode, mapping) for mapping in holding), default=None)
+        return [mapping for mapping in holding if _scope(mode, mapping) == narrowest]
+
+    def _is_theirs(self, mode: str, customer_ref: str, mapping: MetricMapping) -> bool:
+        item_id = _item_of(mode, mapping)
+        if item_id is None or mapping.customer_ref is not None:
+            return True
+        account_id = self.account(mode, customer_ref, mapping)
+        if account_id is None:
+            return False
+        stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
+        return any(
+            item.item_id == item_id
+            for item in self._items.get((mode, account_id, stripe_customer or ""), ())
+        )
+
+    def _lead(
+        self, mode: str, customer_ref: str, mapping: MetricMapping
+    ) -> Destination | Obstacle | None:
+        account_id = self.account(mode, customer_ref, mapping)
+        if account_id is None:
+            return Obstacle("no_account", _NO_ACCOUNT)
+        if account_id not in self.bound:
+            return Obstacle("unbound", _UNBOUND.format(account=account_id))
+        meter = self._meter(mode, account_id, mapping)
+        if meter is None:
+            return None
+        if isinstance(meter, Obstacle):
+            return meter
+        stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
+        if stripe_customer is None:
+            kind = "live" if mode == "live" else "test"
+            return Obstacle("unmapped", _UNMAPPED.format(ref=customer_ref, mode=kind))
+        if (mode, account_id, stripe_customer) in self._deleted:
+            return Obstacle("deleted_customer", _DELETED.format(customer=stripe_customer))
+        items = self.active_items(mode, account_id, stripe_customer, meter.meter_id)
+        if len({item.subscription_id for item in items}) > 1 or len(items) > 1:
+            named = ", ".join(sorted(item.item_id for item in items))
+            return Obstacle("conflict", _CONFLICT.format(customer=stripe_customer, items=named))
+        metric = self._metrics.get(mapping.metric)
+        return Destination(
+            stream=StreamKey(mode, account_id, meter.event_name, stripe_customer),
+            mapping_id=mapping.mapping_id,
+            aggregation=mapping.aggregation or (metric.aggregation if metric else "sum"),
+            since=mapping.effective_from,
+            until=mapping.effective_until,
+        )
+
+    def active_items(
+        self, mode: str, account_id: str, stripe_customer: str, meter_id: str
+    ) -> list[SubscriptionItem]:
+        """The customer's items that bill this meter now. Two would bill the same usage twice."""
+        return [
+            item
+            for item in self._items.get((mode, account_id, stripe_customer), ())
+            if item.meter_id == meter_id and item.ended_at is None and item.status not in DEAD
+        ]
+
+    def _meter(
+        self, mode: str, account_id: str, mapping: MetricMapping
+    ) -> StripeMeter | Obstacle | None:
+        """The meter a mapping leads to; None: the mapping has no place in Stripe."""
+        name, meter_id, price_id = mapping.meter_event_name, mapping.meter_id, mapping.price_id
+        if mode == "test":
+            # The ids are those of live objects; only the event's name is common to both modes.
+            meter_id, price_id = None, mapping.shadow_price_id
+            if self.is_test_tenant:
+                meter_id, price_id = mapping.meter_id, mapping.shadow_price_id or mapping.price_id
+        if (name or meter_id or price_id) is None:
+            return None
+        price = self._prices.get((mode, account_id, price_id)) if price_id else None
+        if name is None and meter_id is None and price is not None:
+            meter_id = price.meter_id
+        of_account = self._meters[mode, account_id]
+        candidates = [m for m in of_account if m.event_name == name or m.meter_id == meter_id]
+        if not candidates:
+            named = name or meter_id or price_id
+            return Obstacle("no_meter", _NO_METER.format(name=named, account=account_id))
+        active = [meter for meter in candidates if meter.is_active]
+        if not active:
+            name = candidates[0].event_name
+            return Obstacle("meter_inactive", _METER_INACTIVE.format(name=name))
+        return self.refusal(active[0]) or active[0]
+
+    @staticmethod
+    def refusal(meter: StripeMeter) -> Obstacle | None:
+        """Why deltas to this meter would be lost, or counted instead of added up."""
+        if meter.window is not None:
+            return Obstacle(
+                "meter_window", _METER_WINDOW.format(name=meter.event_name, window=meter.window)
+            )
+        if meter.formula != "sum":
+            return Obstacle(
+                "meter_formula", _METER_FORMULA.format(name=meter.event_name, is_=meter.formula)
+            )
+        return None
+
+    def _items_of(
+        self, session: Session, tenant_id: str, refs: Sequence[str]
+    ) -> Mapping[tuple[str, str, str], Sequence[SubscriptionItem]]:
+        found: dict[tuple[str, str, str], list[SubscriptionItem]] = defaultdict(list)
+        rows = session.scalars(
+            select(SubscriptionItem).where(
+                SubscriptionItem.tenant_id == tenant_id,
+                SubscriptionItem.stripe_customer.in_(self._possible_ids(refs)),
+            )
+        )
+        for item in rows:
+            found[item.mode, item.account_id, item.stripe_customer].append(item)
+        return found
+
+    def _deleted_of(
+        self, session: Session, tenant_id: str, refs: Sequence[str]
+    ) -> set[tuple[str, str, str]]:
+        rows = session.scalars(
+            select(StripeCustomer).where(
+                StripeCustomer.tenant_id == tenant_id,
+                StripeCustomer.stripe_customer.in_(self._possible_ids(refs)),
+                StripeCustomer.is_deleted,
+            )
+        )
+        return {(row.mode, row.account_id, row.stripe_customer) for row in rows}
+
+    def _possible_ids(self, refs: Sequence[str]) -> set[str]:
+        ids = {ref for ref in refs if ref.startswith(customers.STRIPE_PREFIX)}
+        for customer in self._customers.values():
+            ids |= {customer.stripe_customer_id or "", customer.shadow_stripe_customer_id or ""}
+        for named in self._named.values():
+            ids |= {each.stripe_customer for each in named}
+        return ids - {""}
+
+
+def _meters(session: Session, tenant_id: str) -> Mapping[tuple[str, str], Sequence[StripeMeter]]:
+    meters: dict[tuple[str, str], list[StripeMeter]] = defaultdict(list)
+    for meter in session.scalars(select(StripeMeter).where(StripeMeter.tenant_id == tenant_id)):
+        meters[meter.mode, meter.account_id].append(meter)
+    return meters
+
+
+def _item_of(mode: str, mapping: MetricMapping) -> str | None:
+    if mode == "live":
+        return mapping.subscription_item_id
+    return mapping.shadow_subscription_item_id
+
+
+def _scope(mode: str, mapping: MetricMapping) -> tuple[bool, bool]:
+    return mapping.customer_ref is not None, _item_of(mode, mapping) is not None
+
+
+_NO_ACCOUNT = (
+    "no Stripe account is named: set STRIPE_ACCOUNT to the account of the keys, or stripeAccount"
+    " in the mapping or the customer"
+)
+_UNBOUND = (
+    "the Stripe account {account} is not bound to this tenant: an operator binds it with"
+    " `stripemeter stripe bind`"
+)
+_UNMAPPED = (
+    "which customer of Stripe {ref} is in {mode} mode is not known: set it at /v1/customers, or"
+    " metadata[stripemeter_customer_ref] of the customer in Stripe"
+)
+_DELETED = "the customer {customer} was deleted in Stripe: nothing can be billed to it any more"
+_CONFLICT = (
+    "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"
+    " usage on each of them; end all but one"
+)
+_NO_METER = (
+    "no meter for {name} is known in account {account}: create it (`stripemeter stripe provision`)"
+    " or read the account again (`stripemeter stripe sync`)"
+)
+_METER_INACTIVE = (
+    "the meter {name} is deactivated and refuses events: reactivate it, or map to another"
+)
+_METER_WINDOW = (
+    "the meter {name} counts only the latest event of each {window}: deltas would be lost; map to"
+    " a meter without event_time_window"
+)
+_METER_FORMULA = (
+    "the meter {name} aggregates by {is_}, and differences can only be added up: map to a meter"
+    " whose formula is sum"
+)

@@ -1,0 +1,172 @@
+"""Which segments Stripe may not have heard all of: the one table that a push job reads.
+
+The fold writes a row for every segment it changes (see `counters.fold`); this module does the
+same for whatever else changes what Stripe should have. A row is only a suspicion: looking at one
+whose delta is nothing deletes it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from metering.catalog.period import Span
+
+# Modes in which a metric has somewhere to go. A test tenant never has a live destination.
+_DESTINATIONS = """
+    SELECT DISTINCT m.metric, way.mode
+    FROM mappings m
+    CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
+    WHERE m.tenant_id = %(tenant_id)s AND way.is_on AND m.metric = %(metric)s
+      AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
+      AND (way.mode = 'test' OR EXISTS (
+          SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
+"""
+_WRITE = """
+INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at,
+                    is_urgent)
+SELECT %(tenant_id)s, d.mode, s.customer_ref, %(metric)s, s.segment_start, %(now)s,
+       greatest(%(now)s, s.segment_start), %(urgent)s
+FROM ({segments}) AS s CROSS JOIN ({destinations}) AS d
+ORDER BY 2, 3, 4, 5
+ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) DO UPDATE SET
+    changed_at = excluded.changed_at, due_at = least(unsent.due_at, excluded.due_at),
+    is_urgent = unsent.is_urgent OR excluded.is_urgent
+"""
+# Also segments that are no more, if anything was pushed of them.
+_SEGMENTS = """
+    SELECT s.customer_ref, s.segment_start FROM segments s
+    WHERE s.tenant_id = %(tenant_id)s AND s.metric = %(metric)s {of_customer_segments}
+      AND s.segment_start >= %(since)s
+      AND (%(until)s::timestamptz IS NULL OR s.segment_start < %(until)s)
+    UNION
+    SELECT f.customer_ref, p.segment_start
+    FROM stream_sources f
+    JOIN pushes p ON p.tenant_id = %(tenant_id)s AND p.stream_id = f.stream_id
+    WHERE f.tenant_id = %(tenant_id)s AND f.metric = %(metric)s {of_customer_sources}
+      AND p.segment_start >= %(since)s
+      AND (%(until)s::timestamptz IS NULL OR p.segment_start < %(until)s)
+"""
+_ONE = _WRITE.format(
+    segments=_SEGMENTS.format(
+        of_customer_segments="AND s.customer_ref = %(customer_ref)s",
+        of_customer_sources="AND f.customer_ref = %(customer_ref)s",
+    ),
+    destinations=_DESTINATIONS,
+)
+_ALL = _WRITE.format(
+    segments=_SEGMENTS.format(of_customer_segments="", of_customer_sources=""),
+    destinations=_DESTINATIONS,
+)
+
+
+def mark(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metric: str,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    now: datetime,
+    urgent: bool = False,
+) -> int:
+    """Have all segments of a customer's metric looked at again, in every mode it goes to.
+
+    since: inclusive; until: exclusive.  Returns: rows written.
+    """
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metric": metric,
+        "since": since,
+        "until": until,
+        "now": now,
+        "urgent": urgent,
+    }
+    return session.connection().exec_driver_sql(_ONE, parameters).rowcount
+
+
+def mark_metric(
+    session: Session, tenant_id: str, metric: str, *, since: datetime, now: datetime
+) -> int:
+    """Have all segments of a metric looked at again, whoever's: a mapping was made or changed."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "metric": metric,
+        "since": since,
+        "until": None,
+        "now": now,
+        "urgent": False,
+    }
+    return session.connection().exec_driver_sql(_ALL, parameters).rowcount
+
+
+def flush(
+    session: Session, tenant_id: str, customer_ref: str, metric: str, span: Span, *, now: datetime
+) -> int:
+    """Send what is left of a period before others and without waiting: its invoice is near."""
+    release(session, tenant_id, customer_ref, [metric], now=now)
+    return mark(
+        session,
+        tenant_id,
+        customer_ref,
+        metric,
+        since=span.start_at,
+        until=span.end_at,
+        now=now,
+        urgent=True,
+    )
+
+
+_HELD = """
+SELECT mode, customer_ref, metric, since_segment FROM held
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = ANY(%(metrics)s)
+"""
+_HELD_DUE = """
+SELECT mode, customer_ref, metric, since_segment FROM held
+WHERE tenant_id = %(tenant_id)s AND retry_at <= %(now)s
+ORDER BY retry_at LIMIT %(most)s
+"""
+# What still cannot be sent is held again by whoever looks; until then the row stays to be seen.
+_LATER = """
+UPDATE held SET retry_at = %(later)s
+WHERE tenant_id = %(tenant_id)s AND mode = %(mode)s AND customer_ref = %(customer_ref)s
+  AND metric = %(metric)s
+"""
+
+
+def release(
+    session: Session, tenant_id: str, customer_ref: str, metrics: Sequence[str], *, now: datetime
+) -> int:
+    """Look again at what is held of a customer's metrics. Returns: how many were held."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metrics": list(metrics),
+    }
+    rows = session.connection().exec_driver_sql(_HELD, parameters).all()
+    for row in rows:
+        mark(session, tenant_id, row.customer_ref, row.metric, since=row.since_segment, now=now)
+    return len(rows)
+
+
+def release_due(
+    session: Session, tenant_id: str, *, now: datetime, later: datetime, most: int = 200
+) -> int:
+    """Look again at what has been held long enough; it is looked at next at `later`."""
+    parameters = {"tenant_id": tenant_id, "now": now, "most": most}
+    rows = session.connection().exec_driver_sql(_HELD_DUE, parameters).all()
+    for row in rows:
+        mark(session, tenant_id, row.customer_ref, row.metric, since=row.since_segment, now=now)
+        session.connection().exec_driver_sql(
+            _LATER,
+            {
+                "tenant_id": tenant_id,
+                "mode": row.mode,
+                "customer_ref": row.customer_ref,
+                "metric": row.metric,
+                "later": later,
+            },
+        )
+    return len(rows)

@@ -53,7 +53,8 @@ class StripeFault(Exception):
         super().__init__(self.message)
 
     def __repr__(self) -> str:
-        return f"StripeFault({self.kind!r}, {self.message!r}, {self.status=}, {self.code=})"
+        told = f"{self.kind!r}, {self.message!r}, status={self.status}, code={self.code!r}"
+        return f"StripeFault({told})"
 
 
 def scrubbed(text: str) -> str:

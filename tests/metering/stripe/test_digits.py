@@ -1,13 +1,13 @@
 """What goes over the wire is the number, plainly written, or nothing."""
 
 import re
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.stripe.digits import SIGNIFICANT_DIGITS, quantised, truncated, wire
+from metering.stripe.digits import LARGEST, SIGNIFICANT_DIGITS, quantised, truncated, wire
 
 PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 quantities = st.decimals(
@@ -16,7 +16,8 @@ quantities = st.decimals(
 
 
 def significant(digits: str) -> int:
-    return len(digits.replace("-", "").replace(".", "").strip("0"))
+    """As the strictest reader would count them."""
+    return len(digits.replace("-", "").replace(".", "").lstrip("0"))
 
 
 @given(quantities)
@@ -33,8 +34,9 @@ def test_truncation_never_sends_more_than_there_is(value: Decimal) -> None:
     cut = truncated(value)
     assert abs(cut) <= abs(value)
     assert cut == 0 or (cut > 0) == (value > 0)
-    rest = value.copy_abs() - cut.copy_abs() if cut != value else Decimal(0)
-    assert rest <= abs(value) * Decimal("1e-14")
+    with localcontext(prec=60):
+        rest = abs(value - cut)
+        assert rest <= abs(value) * Decimal("1e-14") or abs(cut) == LARGEST
 
 
 @given(quantities)
@@ -66,7 +68,8 @@ def test_a_double_is_read_back_as_what_was_sent(coefficient: int, places: int) -
     ("value", "text"),
     [
         ("1E-7", "0.0000001"),
-        ("1E+20", "100000000000000000000"),
+        ("1E+14", "100000000000000"),
+        ("999999999999999", "999999999999999"),
         ("-0.000", "0"),
         ("2.500", "2.5"),
         ("-12.340", "-12.34"),
@@ -81,8 +84,20 @@ def test_digits_are_plain(value: str, text: str) -> None:
 def test_sixteen_digits_are_refused_and_not_rounded() -> None:
     with pytest.raises(ValueError, match="15 significant digits"):
         wire(Decimal("1234567890.123456"))
+    for value in ("1E+15", "-1000000000000000", "1E+30"):
+        with pytest.raises(ValueError, match="15 significant digits"):
+            wire(Decimal(value))
     assert truncated(Decimal("1234567890.123456")) == Decimal("1234567890.12345")
     assert truncated(Decimal("-1234567890.123459")) == Decimal("-1234567890.12345")
+
+
+def test_a_quantity_beyond_the_largest_takes_several_events() -> None:
+    total, told = Decimal("-2500000000000000.5"), Decimal(0)
+    events = []
+    while total != told:
+        events.append(wire(truncated(total - told)))
+        told += Decimal(events[-1])
+    assert events == ["-999999999999999", "-999999999999999", "-500000000000002", "-0.5"]
 
 
 def test_what_doubles_add_is_taken_away() -> None:

@@ -224,3 +224,10 @@ class World:
         self.meters.tick()
         if int(self.clock()) + self.offset_seconds != self._ran_until:
             self.tick()
+
+    def close(self) -> None:
+        """Close the store; nothing is handled after it."""
+        with self.lock:
+            self.flush()
+            if self._store is not None:
+                self._store.close()

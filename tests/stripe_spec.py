@@ -2,7 +2,8 @@
 
 Transforms make it plain JSON Schema: `nullable` becomes a real alternative of null, every object
 whose members are listed is closed, as the server closes them (`Received unknown parameter`), and
-lists of words that Stripe does not hold its own server to are open. Values of forms are texts: they are read by their schema first.
+lists of words that Stripe does not hold its own server to are open. Values of forms are texts:
+they are read by their schema first.
 """
 
 import functools

@@ -63,7 +63,7 @@ class World:
         self.by_hand = clock is not None
         self.clock = clock or time.time
         self.settings = Settings.calm() if calm else Settings.usual(by_hand=self.by_hand)
-        self.faults = Faults()
+        self.faults = Faults(self.clock)
         self.limits = Limits(self.clock)
         self.account = ACCOUNT
         self.keys = Keys(ACCOUNT)

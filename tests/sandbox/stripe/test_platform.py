@@ -240,13 +240,17 @@ def test_a_429_comes_with_the_headers_that_were_asked_for(call, world, meter):
     assert "Stripe-Rate-Limited-Reason" not in call.send("1").headers
 
 
-def test_a_fault_hits_only_what_it_matches_and_as_often_as_told(call, world, meter):
+def test_a_fault_hits_only_what_it_matches_and_as_often_as_told(call, world, clock, meter):
     world.faults.plant("down", match="cus_2", times=2)
     assert call.send("1").status == 200
     assert [call.send("1", customer="cus_2").status for _ in range(3)] == [503, 503, 200]
     world.faults.plant("down", times=-1)
     assert [call.send("1").status for _ in range(5)] == [503] * 5
     world.faults.clear()
+    assert call.send("1").status == 200
+    world.faults.plant("down", for_seconds=60)
+    assert [call.send("1").status for _ in range(3)] == [503] * 3
+    clock.advance(60)
     assert call.send("1").status == 200
     with pytest.raises(ValueError, match="There is no fault"):
         world.faults.plant("flood")

@@ -94,6 +94,23 @@ def test_an_error_report_goes_out_thin_and_is_fetched_whole(call, world, thin_se
     assert named == {"identifier": "k"}
 
 
+def test_destinations_are_changed_tried_and_removed(call, world, thin_secret):
+    path = "/v2/core/event_destinations"
+    (made,) = call("GET", path).json["data"]
+    one = f"{path}/{made['id']}"
+    params = {"name": "new", "enabled_events": ["v2.core.event_destination.ping"]}
+    assert call("POST", one, params).json["name"] == "new"
+    assert call("GET", one).json["enabled_events"] == params["enabled_events"]
+    ping = call("POST", f"{one}/ping").json
+    (delivery,) = deliveries.due(world)
+    assert json.loads(delivery.body)["id"] == ping["id"]
+    assert call("POST", f"{one}/disable").json["status"] == "disabled"
+    call("POST", f"{one}/ping")
+    assert call("POST", f"{one}/enable").json["status"] == "enabled"
+    assert call("DELETE", one).json["id"] == made["id"]
+    assert call("GET", one).error["code"] == "not_found"
+
+
 def test_a_deaf_endpoint_and_other_events_get_nothing(call, world, secret):
     (endpoint,) = call("GET", "/v1/webhook_endpoints").json["data"]
     meter = call.meter()["id"]

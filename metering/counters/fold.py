@@ -143,6 +143,23 @@ WITH taken AS (
         FROM behind
     ) AS part
     GROUP BY 1, 2, 3
+), destinations AS MATERIALIZED (
+    SELECT DISTINCT m.metric, way.mode
+    FROM mappings m
+    CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
+    WHERE m.tenant_id = %(tenant_id)s AND way.is_on
+      AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
+      AND (way.mode = 'test' OR EXISTS (
+          SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
+), unsent_segments AS (
+    INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
+    SELECT %(tenant_id)s, d.mode, h.customer_ref, h.metric, h.segment_start, %(now)s,
+           greatest(%(now)s::timestamptz, h.segment_start)
+    FROM destinations d JOIN hours h ON h.metric = d.metric
+    ORDER BY 2, 3, 4, 5
+    -- An update, so that the row is locked: whoever looks at it must wait for these numbers.
+    ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start)
+        DO UPDATE SET changed_at = excluded.changed_at
 ), written_segments AS (
     INSERT INTO segments (tenant_id, customer_ref, metric, segment_start, event_count,
                           sum_value, max_value, last_value, last_occurred_at, last_key)

@@ -38,7 +38,7 @@ class StreamKey:
 class Destination:
     """A stream that a mapping leads to, and how the metric is read for it.
 
-    since, until: the mapping's time.
+    since, until: the mapping's time.  is_pinned: usage has gone to Stripe by the mapping before.
     """
 
     stream: StreamKey
@@ -46,6 +46,7 @@ class Destination:
     aggregation: str
     since: datetime
     until: datetime | None
+    is_pinned: bool
 
     @property
     def basis(self) -> str:
@@ -55,10 +56,14 @@ class Destination:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why nothing can be sent. kind: for programs.  reason: a sentence that says the way out."""
+    """Why nothing can be sent. kind: for programs.  reason: a sentence that says the way out.
+
+    event_name: the meter it is about; None: any.
+    """
 
     kind: str
     reason: str
+    event_name: str | None = None
     retry_in: timedelta = timedelta(hours=1)
 
 
@@ -154,6 +159,19 @@ class Atlas:
             return customers.stripe_id(customer_ref, known)
         return None
 
+    def changes(
+        self, mode: str, metric: str, start_at: datetime, end_at: datetime
+    ) -> list[datetime]:
+        """The instants within a span at which a mapping of the metric begins."""
+        return sorted(
+            {
+                mapping.effective_from
+                for mapping in self._mappings[metric]
+                if (mapping.is_active if mode == "live" else mapping.is_shadow)
+                and start_at < mapping.effective_from < end_at
+            }
+        )
+
     def account(self, mode: str, customer_ref: str, mapping: MetricMapping) -> str | None:
         """The account of the mapping, else the customer's, else the keys' own."""
         own = mapping.stripe_account if mode == "live" else mapping.shadow_stripe_account
@@ -208,13 +226,21 @@ class Atlas:
         stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
         if stripe_customer is None:
             kind = "live" if mode == "live" else "test"
-            return Obstacle("unmapped", _UNMAPPED.format(ref=customer_ref, mode=kind))
+            return Obstacle(
+                "unmapped", _UNMAPPED.format(ref=customer_ref, mode=kind), meter.event_name
+            )
         if (mode, account_id, stripe_customer) in self._deleted:
-            return Obstacle("deleted_customer", _DELETED.format(customer=stripe_customer))
+            return Obstacle(
+                "deleted_customer", _DELETED.format(customer=stripe_customer), meter.event_name
+            )
         items = self.active_items(mode, account_id, stripe_customer, meter.meter_id)
         if len({item.subscription_id for item in items}) > 1 or len(items) > 1:
             named = ", ".join(sorted(item.item_id for item in items))
-            return Obstacle("conflict", _CONFLICT.format(customer=stripe_customer, items=named))
+            return Obstacle(
+                "conflict",
+                _CONFLICT.format(customer=stripe_customer, items=named),
+                meter.event_name,
+            )
         metric = self._metrics.get(mapping.metric)
         return Destination(
             stream=StreamKey(mode, account_id, meter.event_name, stripe_customer),
@@ -222,6 +248,7 @@ class Atlas:
             aggregation=mapping.aggregation or (metric.aggregation if metric else "sum"),
             since=mapping.effective_from,
             until=mapping.effective_until,
+            is_pinned=mapping.pushed_at is not None,
         )
 
     def active_items(
@@ -253,11 +280,11 @@ class Atlas:
         candidates = [m for m in of_account if m.event_name == name or m.meter_id == meter_id]
         if not candidates:
             named = name or meter_id or price_id
-            return Obstacle("no_meter", _NO_METER.format(name=named, account=account_id))
+            return Obstacle("no_meter", _NO_METER.format(name=named, account=account_id), name)
         active = [meter for meter in candidates if meter.is_active]
         if not active:
             name = candidates[0].event_name
-            return Obstacle("meter_inactive", _METER_INACTIVE.format(name=name))
+            return Obstacle("meter_inactive", _METER_INACTIVE.format(name=name), name)
         return self.refusal(active[0]) or active[0]
 
     @staticmethod
@@ -265,11 +292,15 @@ class Atlas:
         """Why deltas to this meter would be lost, or counted instead of added up."""
         if meter.window is not None:
             return Obstacle(
-                "meter_window", _METER_WINDOW.format(name=meter.event_name, window=meter.window)
+                "meter_window",
+                _METER_WINDOW.format(name=meter.event_name, window=meter.window),
+                meter.event_name,
             )
         if meter.formula != "sum":
             return Obstacle(
-                "meter_formula", _METER_FORMULA.format(name=meter.event_name, is_=meter.formula)
+                "meter_formula",
+                _METER_FORMULA.format(name=meter.event_name, is_=meter.formula),
+                meter.event_name,
             )
         return None
 

@@ -90,8 +90,8 @@ class Push(Base):
     quantity:   the delta; at most 15 significant digits.
     stamped_at: the `timestamp` that Stripe is told.
     identifier: random, made here, sent byte for byte the same however often.
-    attempts:   calls begun.  answered_failures: of these, answered with a 5xx, which Stripe would
-                replay to the same idempotency key.
+    attempts:   calls begun.  outcomes: of these, ended before our eyes.  answered_failures:
+                answered with a 5xx, which Stripe would replay to the same idempotency key.
     is_uncertain: at least one call's outcome is unknown.
     state:      `claimed`; `settled` (Stripe accepted), `confirmed` (a summary agrees), `ambiguous`
                 (only a summary can tell), `suspect` (an error report may mean it), `rejected`;
@@ -134,6 +134,7 @@ class Push(Base):
     stamped_at: Mapped[Instant]
     state: Mapped[str] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    outcomes: Mapped[int] = mapped_column(server_default=text("0"))
     answered_failures: Mapped[int] = mapped_column(server_default=text("0"))
     is_uncertain: Mapped[bool] = mapped_column(server_default=text("false"))
     claimed_at: Mapped[Instant]

@@ -6,7 +6,7 @@ whose delta is nothing deletes it.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -85,6 +85,27 @@ def mark(
         "urgent": urgent,
     }
     return session.connection().exec_driver_sql(_ONE, parameters).rowcount
+
+
+def mark_segment(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metric: str,
+    segment_start: datetime,
+    *,
+    now: datetime,
+) -> int:
+    """Have one segment, or period, of a customer's metric looked at again."""
+    return mark(
+        session,
+        tenant_id,
+        customer_ref,
+        metric,
+        since=segment_start,
+        until=segment_start + timedelta(microseconds=1),
+        now=now,
+    )
 
 
 def mark_metric(

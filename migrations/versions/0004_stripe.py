@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("stamped_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("outcomes", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("answered_failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("is_uncertain", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),

@@ -1,0 +1,235 @@
+"""What Stripe should hold of a stream's segment, and what it does hold.
+
+Should: the sum over all customers and metrics that feed the stream, each read as its mapping
+says. Does: the sum of all pushes that Stripe has not rejected. The difference is the delta.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from metering.counters.aggregation import IS_FOLDED, reading
+from metering.counters.carry import carried
+from metering.stripe.destinations import Atlas, Destination, StreamKey
+from metering.stripe.spans import PeriodOf, Periods, Source
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, order=True)
+class SegmentKey:
+    """A stream's segment: an hour, or a billing period for what only differences can carry."""
+
+    stream_id: str
+    basis: str
+    start_at: datetime
+
+
+def should_hold(
+    session: Session,
+    tenant_id: str,
+    atlas: Atlas,
+    streams: Mapping[str, StreamKey],
+    wanted: Iterable[SegmentKey],
+    sources: Mapping[str, Sequence[Source]],
+    periods: Periods,
+) -> dict[SegmentKey, Decimal]:
+    """The total of each segment; a segment is left out while something stands in the way of one
+    of its sources: what was sent must not be taken back because a meter is away.
+
+    atlas: loaded for every source's customer and metric.  sources: by stream id.
+    """
+    totals: dict[SegmentKey, Decimal] = {}
+    hours: list[tuple[SegmentKey, Source, Destination]] = []
+    spans: list[tuple[SegmentKey, Source, Destination]] = []
+    for key in wanted:
+        stream = streams[key.stream_id]
+        if any(_is_obstructed(atlas, stream, source, key) for source in sources[key.stream_id]):
+            continue
+        totals[key] = ZERO
+        for source in sources[key.stream_id]:
+            for destination in _leading(atlas, stream, source, key, periods):
+                (hours if key.basis == "hour" else spans).append((key, source, destination))
+    values = _segments(session, tenant_id, [(key, source) for key, source, _ in hours])
+    for key, source, destination in hours:
+        row = values.get((source, key.start_at))
+        if row is not None:
+            totals[key] += reading(destination.aggregation, row)
+    for key, source, destination in spans:
+        totals[key] += _difference(session, tenant_id, source, destination, key, periods)
+    return totals
+
+
+def _is_obstructed(atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey) -> bool:
+    found = atlas.find(stream.mode, source.customer_ref, source.metric, key.start_at)
+    return any(each.event_name in (None, stream.event_name) for each in found.obstacles)
+
+
+def _leading(
+    atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
+) -> list[Destination]:
+    """The mappings by which a source feeds this very segment."""
+    instants = [key.start_at]
+    if key.basis == "period":
+        # A mapping that begins within the period bills what is added from then on.
+        period = periods.at(source, key.start_at)
+        if period.start_at != key.start_at:
+            return []
+        instants += atlas.changes(stream.mode, source.metric, period.start_at, period.end_at)
+    found: dict[str, Destination] = {}
+    for instant in instants:
+        for each in atlas.find(
+            stream.mode, source.customer_ref, source.metric, instant
+        ).destinations:
+            if each.stream == stream and each.basis == key.basis:
+                found[each.mapping_id] = each
+    return list(found.values())
+
+
+def _difference(
+    session: Session,
+    tenant_id: str,
+    source: Source,
+    destination: Destination,
+    key: SegmentKey,
+    periods: Periods,
+) -> Decimal:
+    """What a max, last or unique reading grew by within a period while the mapping held."""
+    period = periods.at(source, key.start_at)
+    until = destination.until
+    end = None if until is None or until >= period.end_at else until
+    whole = _read(session, tenant_id, source, destination.aggregation, period, end)
+    if destination.since <= period.start_at:
+        return whole
+    before = _read(session, tenant_id, source, destination.aggregation, period, destination.since)
+    return whole - before
+
+
+_COUNTER = """
+SELECT event_count, sum_value, max_value, last_value, unique_count FROM counters
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
+  AND period_start = %(start_at)s
+"""
+_PART = """
+SELECT max(s.max_value) AS max_value,
+       (array_agg(s.last_value ORDER BY s.last_occurred_at DESC, s.last_key DESC))[1] AS last_value
+FROM segments s
+WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
+  AND s.metric = %(metric)s AND s.segment_start >= %(start_at)s AND s.segment_start < %(until)s
+"""
+_SEEN = f"""
+SELECT count(DISTINCT e.resource_id) FROM events e
+WHERE e.tenant_id = %(tenant_id)s AND e.customer_ref = %(customer_ref)s
+  AND e.metric = %(metric)s AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(until)s
+  AND {IS_FOLDED}
+"""
+
+
+def _read(
+    session: Session,
+    tenant_id: str,
+    source: Source,
+    aggregation: str,
+    period: PeriodOf,
+    until: datetime | None,
+) -> Decimal:
+    """A period's reading, whole or up to an instant."""
+    parameters: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "customer_ref": source.customer_ref,
+        "metric": source.metric,
+        "start_at": period.start_at,
+        "until": until,
+    }
+    connection = session.connection()
+    if until is None:
+        row = connection.exec_driver_sql(_COUNTER, parameters).first()
+        if row is not None:
+            return reading(aggregation, row, row.unique_count)
+    elif aggregation == "unique":
+        return Decimal(connection.exec_driver_sql(_SEEN, parameters).scalar_one())
+    else:
+        part = connection.exec_driver_sql(_PART, parameters).one()
+        value: Decimal | None = part.max_value if aggregation == "max" else part.last_value
+        if value is not None:
+            return value
+    if aggregation == "last":
+        stood = carried(session, tenant_id, source.customer_ref, source.metric, period.start_at)
+        return ZERO if stood is None else stood
+    return ZERO
+
+
+_SEGMENTS = """
+SELECT wanted.customer_ref, wanted.metric, wanted.segment_start,
+       s.event_count, s.sum_value, s.max_value, s.last_value
+FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
+    AS wanted (customer_ref, metric, segment_start)
+CROSS JOIN LATERAL (
+    SELECT event_count, sum_value, max_value, last_value FROM segments
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = wanted.customer_ref
+      AND metric = wanted.metric AND segment_start = wanted.segment_start
+    OFFSET 0
+) AS s
+"""
+
+
+def _segments(
+    session: Session, tenant_id: str, wanted: Sequence[tuple[SegmentKey, Source]]
+) -> dict[tuple[Source, datetime], Any]:
+    if not wanted:
+        return {}
+    distinct = sorted({(s.customer_ref, s.metric, key.start_at) for key, s in wanted})
+    parameters = {
+        "tenant_id": tenant_id,
+        "refs": [ref for ref, _, _ in distinct],
+        "metrics": [metric for _, metric, _ in distinct],
+        "starts": [start for _, _, start in distinct],
+    }
+    rows = session.connection().exec_driver_sql(_SEGMENTS, parameters)
+    return {(Source(row.customer_ref, row.metric), row.segment_start): row for row in rows}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What Stripe holds of a segment. last_at: when the latest push of it was made."""
+
+    quantity: Decimal = ZERO
+    last_at: datetime | None = None
+
+
+_HELD = """
+SELECT wanted.stream_id, wanted.basis, wanted.segment_start, sum(p.quantity) AS quantity,
+       max(p.claimed_at) AS last_at
+FROM unnest(%(ids)s::text[], %(bases)s::text[], %(starts)s::timestamptz[])
+    AS wanted (stream_id, basis, segment_start)
+CROSS JOIN LATERAL (
+    SELECT quantity, claimed_at FROM pushes
+    WHERE tenant_id = %(tenant_id)s AND stream_id = wanted.stream_id
+      AND segment_start = wanted.segment_start AND basis = wanted.basis AND state <> 'rejected'
+    OFFSET 0
+) AS p
+GROUP BY 1, 2, 3
+"""
+
+
+def does_hold(
+    session: Session, tenant_id: str, wanted: Sequence[SegmentKey]
+) -> dict[SegmentKey, Held]:
+    """What was pushed of each segment and not rejected."""
+    held = dict.fromkeys(wanted, Held())
+    if not wanted:
+        return held
+    parameters = {
+        "tenant_id": tenant_id,
+        "ids": [key.stream_id for key in wanted],
+        "bases": [key.basis for key in wanted],
+        "starts": [key.start_at for key in wanted],
+    }
+    for row in session.connection().exec_driver_sql(_HELD, parameters):
+        key = SegmentKey(row.stream_id, row.basis, row.segment_start)
+        held[key] = Held(row.quantity, row.last_at)
+    return held

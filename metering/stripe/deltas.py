@@ -1,0 +1,298 @@
+"""Promises to Stripe: claimed before they are sent, settled once Stripe has answered.
+
+    claim     in one transaction: find what is unsent, write a push under a lease
+    (send)    no transaction is open
+    settle    in another: what became of it
+
+A crash anywhere leaves a claimed row, which is sent again, byte for byte, when its lease has
+expired. What Stripe holds of a segment is the sum of its pushes that were not rejected; a push
+therefore counts from the moment it is claimed, and nothing is ever sent that no row promised.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from metering.stripe import connections, look, unsent
+from metering.stripe.destinations import StreamKey
+from metering.stripe.look import LEASE, Cadence, Look, key_of
+from metering.stripe.models import Push, PushStream, StreamSource
+
+# Stripe recognises an identifier for at least a day; beyond, only its summaries can tell.
+RECOGNISED = timedelta(hours=23)
+MOST = 50
+# How long Stripe's own total is given to show what it accepted.
+VISIBLE = timedelta(minutes=10)
+BLOCKED = timedelta(hours=1)
+SLOWEST = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A push to be sent now, by whoever holds this.
+
+    attempts: this one included.
+    """
+
+    tenant_id: str
+    identifier: str
+    stream: StreamKey
+    quantity: Decimal
+    stamped_at: datetime
+    attempts: int
+    answered_failures: int
+
+    @property
+    def idempotency_key(self) -> str:
+        """The identifier, with `~n` after n answered failures: Stripe would replay those to the
+        same key for a day."""
+        failures = self.answered_failures
+        return f"{self.identifier}~{failures}" if failures else self.identifier
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a look found. rows: unsent rows looked at; no claims and no rows: nothing is due."""
+
+    claims: Sequence[Claim]
+    rows: int
+
+
+def ten_seconds(mode: str, account_id: str) -> timedelta:
+    """The least cadence: no segment is pushed oftener."""
+    return timedelta(seconds=10)
+
+
+def claim(
+    session: Session,
+    tenant_id: str,
+    *,
+    now: datetime,
+    default_account: str | None = None,
+    cadence: Cadence = ten_seconds,
+    most: int = MOST,
+) -> Turn:
+    """Write down what is to be sent next, at most one push per stream, before anyone sends it.
+
+    Also takes over pushes whose lease has expired; of those whose outcome is unknown and which
+    Stripe might no longer recognise its summaries decide: they become `ambiguous`.
+    default_account: the keys' own, for mappings that name none.
+    """
+    again = _expired(session, tenant_id, now, most)
+    if len(again) >= most:
+        return Turn(again, 0)
+    rows = look.due(session, tenant_id, now=now, most=most - len(again))
+    looking = Look(session, tenant_id, now, default_account, cadence, most - len(again))
+    fresh = [_claim_of(push, stream) for push, stream in looking.push(rows)]
+    return Turn([*again, *fresh], len(rows))
+
+
+def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list[Claim]:
+    pushes = session.scalars(
+        select(Push)
+        .where(Push.tenant_id == tenant_id, Push.state == "claimed", Push.lease_until <= now)
+        .order_by(Push.lease_until)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if not pushes:
+        return []
+    halted = connections.halted(session, tenant_id, now)
+    streams = _streams_of(session, tenant_id, {push.stream_id for push in pushes})
+    claims = []
+    for push in pushes:
+        stream = streams[push.stream_id]
+        halted_until = halted.get((stream.mode, stream.account_id))
+        if halted_until is not None:
+            push.lease_until = halted_until
+        elif now - push.claimed_at >= RECOGNISED and _may_be_there(push):
+            _leave_to_summaries(push, _TOO_OLD_TO_RESEND, now)
+        else:
+            push.is_uncertain = _may_be_there(push)
+            push.attempts, push.lease_until = push.attempts + 1, now + LEASE
+            claims.append(_claim_of(push, stream))
+    session.flush()
+    return claims
+
+
+def _may_be_there(push: Push) -> bool:
+    """True if a call's end was not seen by us, or seen and left it open."""
+    return push.is_uncertain or push.outcomes < push.attempts
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What Stripe said to a claim.
+
+    kind: `accepted`, or one of the driver's kinds of fault.
+    is_answered: Stripe answered at all.  status: of the answer.
+    retry_after: seconds that Stripe asks us to wait.
+    """
+
+    kind: Literal["accepted", "retry", "duplicate", "rejected", "auth", "gone"]
+    message: str = ""
+    is_answered: bool = True
+    status: int | None = None
+    retry_after: float | None = None
+
+    @property
+    def is_failure_of_theirs(self) -> bool:
+        """A 5xx: it may have been accepted, and the answer is stored."""
+        return self.status is not None and self.status >= 500
+
+
+def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: datetime) -> None:
+    """Write down what became of these claims, all of one tenant.
+
+    An answer to a call that outlived its lease still counts if Stripe accepted; otherwise the
+    attempt that followed it decides.
+    """
+    for claimed, outcome in sorted(outcomes, key=lambda pair: pair[0].identifier):
+        push = session.scalar(
+            select(Push)
+            .where(Push.tenant_id == claimed.tenant_id, Push.identifier == claimed.identifier)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        if push is None or push.state not in ("claimed", "ambiguous"):
+            continue
+        if push.attempts != claimed.attempts and outcome.kind != "accepted":
+            continue
+        _settle(session, push, claimed, outcome, now)
+    session.flush()
+
+
+def _settle(session: Session, push: Push, claimed: Claim, outcome: Outcome, now: datetime) -> None:
+    of = claimed.stream
+    connection = connections.find(session, claimed.tenant_id, of.mode, of.account_id)
+    push.outcomes = push.attempts
+    match outcome.kind:
+        case "accepted":
+            connections.note_answer(connection, now=now)
+            _accept(session, push, now)
+        case "duplicate":
+            connections.note_answer(connection, now=now)
+            if push.attempts > 1:
+                _accept(session, push, now)
+            else:
+                _leave_to_summaries(push, _UNEXPECTED_DUPLICATE, now)
+        case "retry" if outcome.is_answered and not outcome.is_failure_of_theirs:
+            # 409 and 429: certainly not taken.
+            wait = outcome.retry_after or _backoff(push).total_seconds()
+            push.lease_until, push.error = now + timedelta(seconds=wait), outcome.message
+            if outcome.status == 429:
+                connections.note_throttling(connection, wait, now=now)
+        case "retry":
+            connections.note_silence(connection, outcome.message, now=now)
+            push.is_uncertain, push.error = True, outcome.message
+            if outcome.is_answered:
+                push.answered_failures += 1
+            wait = max(outcome.retry_after or 0.0, _backoff(push).total_seconds())
+            push.lease_until = now + timedelta(seconds=wait)
+        case "auth":
+            connections.note_refusal(connection, outcome.message, now=now)
+            push.error = outcome.message
+            push.lease_until = connection.halted_until or now + BLOCKED
+        case "rejected" | "gone":
+            connections.note_answer(connection, now=now)
+            if push.is_uncertain:
+                # An earlier call may have been taken before whatever is wrong went wrong.
+                _leave_to_summaries(push, outcome.message, now)
+            else:
+                push.state, push.error = "rejected", outcome.message
+            block(session, push, outcome.kind, outcome.message, now=now)
+
+
+def _accept(session: Session, push: Push, now: datetime) -> None:
+    push.state, push.settled_at, push.error = "settled", now, None
+    session.execute(
+        update(PushStream)
+        .where(
+            PushStream.tenant_id == push.tenant_id,
+            PushStream.stream_id == push.stream_id,
+            PushStream.blocked_kind.is_not(None),
+        )
+        .values(blocked_kind=None, blocked_reason=None, blocked_at=None, retry_at=None)
+    )
+
+
+def _backoff(push: Push) -> timedelta:
+    return min(timedelta(seconds=2 ** min(push.attempts, 10)), SLOWEST)
+
+
+def _leave_to_summaries(push: Push, reason: str, now: datetime) -> None:
+    push.state, push.error = "ambiguous", reason
+    push.lease_until = now + VISIBLE
+
+
+def block(session: Session, push: Push, kind: str, reason: str, *, now: datetime) -> None:
+    """Send nothing of the push's stream for a while, and look at its segment again then."""
+    stream = _streams_of(session, push.tenant_id, [push.stream_id])[push.stream_id]
+    stream.blocked_kind, stream.blocked_reason = kind, reason
+    stream.blocked_at, stream.retry_at = now, now + BLOCKED
+    reopen(session, push, now=now)
+
+
+def reopen(session: Session, push: Push, *, now: datetime) -> None:
+    """Have the push's segment looked at again: what it carried is not at Stripe."""
+    session.flush()
+    sources = session.scalars(
+        select(StreamSource).where(
+            StreamSource.tenant_id == push.tenant_id, StreamSource.stream_id == push.stream_id
+        )
+    ).all()
+    for source in sources:
+        unsent.mark_segment(
+            session, push.tenant_id, source.customer_ref, source.metric, push.segment_start, now=now
+        )
+
+
+def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:
+    """Try the stream again: by hand, or because what stood in its way is mended."""
+    stream.retry_at = now
+    pushes = session.scalars(
+        select(Push).where(
+            Push.tenant_id == stream.tenant_id,
+            Push.stream_id == stream.stream_id,
+            Push.state.in_(("claimed", "rejected")),
+        )
+    ).all()
+    for push in pushes:
+        if push.state == "rejected":
+            reopen(session, push, now=now)
+        elif push.error is not None:
+            push.lease_until = min(push.lease_until, now)
+
+
+def _streams_of(session: Session, tenant_id: str, ids: Iterable[str]) -> dict[str, PushStream]:
+    rows = session.scalars(
+        select(PushStream).where(PushStream.tenant_id == tenant_id, PushStream.stream_id.in_(ids))
+    )
+    return {row.stream_id: row for row in rows}
+
+
+def _claim_of(push: Push, stream: PushStream) -> Claim:
+    return Claim(
+        tenant_id=push.tenant_id,
+        identifier=push.identifier,
+        stream=key_of(stream),
+        quantity=push.quantity,
+        stamped_at=push.stamped_at,
+        attempts=push.attempts,
+        answered_failures=push.answered_failures,
+    )
+
+
+_TOO_OLD_TO_RESEND = (
+    "its outcome is not known, and it is too old for Stripe to recognise its identifier: Stripe's"
+    " own total will tell"
+)
+_UNEXPECTED_DUPLICATE = (
+    "Stripe says that it has this identifier already, at our first attempt: Stripe's own total will"
+    " tell"
+)

@@ -1,0 +1,490 @@
+"""One look at what is unsent of a tenant: which segments are behind, and by how much."""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from metering.catalog.models import MetricMapping
+from metering.stripe import amounts, connections, holding
+from metering.stripe.amounts import SegmentKey
+from metering.stripe.destinations import Atlas, Destination, StreamKey
+from metering.stripe.digits import truncated
+from metering.stripe.models import Push, PushStream, StreamSource
+from metering.stripe.spans import PeriodOf, Periods, Source
+
+LEASE = timedelta(seconds=90)
+# Stripe takes events of the last 35 days; an hour less, for the way there.
+OLDEST = timedelta(days=35) - timedelta(hours=1)
+# How long a row whose stream is busy is left alone.
+BUSY = timedelta(seconds=2)
+# Rows a look takes for each push that it may make, and of one customer's metric at most.
+ROWS_PER_PUSH = 10
+OF_ONE = 24
+
+# The least time between two pushes of one segment, by (mode, account).
+Cadence = Callable[[str, str], timedelta]
+
+
+# A few rows of each customer's metric, so that a long backlog of one does not keep the others
+# waiting; the ones whose invoice is near go first, then the oldest.
+_DUE = """
+WITH due AS (
+    SELECT ctid AS row_id, is_urgent, segment_start,
+           row_number() OVER (PARTITION BY mode, customer_ref, metric
+                              ORDER BY segment_start) AS place
+    FROM unsent
+    WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s
+)
+SELECT mode, customer_ref, metric, segment_start, is_urgent FROM unsent
+WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s AND ctid = ANY (ARRAY(
+    SELECT row_id FROM due WHERE place <= %(of_one)s
+    ORDER BY is_urgent DESC, place, segment_start LIMIT %(most)s))
+ORDER BY is_urgent DESC, segment_start, mode, customer_ref, metric
+FOR UPDATE SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One unsent row."""
+
+    mode: str
+    source: Source
+    segment_start: datetime
+    is_urgent: bool
+
+
+def due(session: Session, tenant_id: str, *, now: datetime, most: int) -> list[Row]:
+    """The rows to look at now, locked; those that another worker looks at are left to it.
+
+    most: pushes that are wanted.
+    """
+    parameters = {
+        "tenant_id": tenant_id,
+        "now": now,
+        "most": most * ROWS_PER_PUSH,
+        "of_one": OF_ONE,
+    }
+    return [
+        Row(row.mode, Source(row.customer_ref, row.metric), row.segment_start, row.is_urgent)
+        for row in session.connection().exec_driver_sql(_DUE, parameters)
+    ]
+
+
+class Look:
+    """One look at a tenant's unsent rows, which are locked by now."""
+
+    def __init__(
+        self,
+        session: Session,
+        tenant_id: str,
+        now: datetime,
+        default_account: str | None,
+        cadence: Cadence,
+        most: int,
+    ) -> None:
+        self.session, self.tenant_id, self.now = session, tenant_id, now
+        self.default_account, self.cadence, self.most = default_account, cadence, most
+        # What is still to be told of each row: when to look again; a row without is done with.
+        self.later: dict[Row, datetime] = {}
+
+    def push(self, rows: Sequence[Row]) -> list[tuple[Push, PushStream]]:
+        """Write pushes for these rows, and delete or put off each of them."""
+        if not rows:
+            return []
+        leads = self._leads(rows)
+        streams = self._lock_streams({d.stream for found in leads.values() for d in found}, leads)
+        wanted = self._wanted(rows, leads, streams)
+        made = self._push(wanted, streams)
+        self._finish(rows)
+        return made
+
+    def _leads(self, rows: Sequence[Row]) -> dict[Row, list[Destination]]:
+        """Where each row goes; what stands in the way is written down."""
+        self.atlas = self._atlas({row.source for row in rows})
+        leads: dict[Row, list[Destination]] = {}
+        free: set[tuple[str, Source]] = set()
+        for row in rows:
+            source = row.source
+            found = self.atlas.find(row.mode, source.customer_ref, source.metric, row.segment_start)
+            leads[row] = found.destinations
+            if found.obstacles:
+                holding.hold(
+                    self.session,
+                    self.tenant_id,
+                    row.mode,
+                    source,
+                    row.segment_start,
+                    found.obstacles[0],
+                    now=self.now,
+                )
+                free.discard((row.mode, source))
+            else:
+                free.add((row.mode, source))
+        holding.release(self.session, self.tenant_id, free)
+        return leads
+
+    def _atlas(self, sources: Iterable[Source]) -> Atlas:
+        sources = list(sources)
+        return Atlas(
+            self.session,
+            self.tenant_id,
+            (source.customer_ref for source in sources),
+            (source.metric for source in sources),
+            default_account=self.default_account,
+        )
+
+    def _lock_streams(
+        self, keys: Iterable[StreamKey], leads: Mapping[Row, Sequence[Destination]]
+    ) -> dict[StreamKey, PushStream]:
+        """The streams that nobody else works on, made where they are new, each locked."""
+        wanted = sorted(set(keys))
+        if not wanted:
+            return {}
+        made = [
+            {
+                "tenant_id": self.tenant_id,
+                "stream_id": f"str_{secrets.token_hex(12)}",
+                "mode": key.mode,
+                "account_id": key.account_id,
+                "event_name": key.event_name,
+                "stripe_customer": key.stripe_customer,
+                "created_at": self.now,
+            }
+            for key in wanted
+        ]
+        self.session.execute(insert(PushStream).on_conflict_do_nothing(), made)
+        locked = {}
+        for key in wanted:
+            stream = self.session.scalar(
+                select(PushStream)
+                .where(
+                    PushStream.tenant_id == self.tenant_id,
+                    PushStream.mode == key.mode,
+                    PushStream.account_id == key.account_id,
+                    PushStream.event_name == key.event_name,
+                    PushStream.stripe_customer == key.stripe_customer,
+                )
+                .with_for_update(skip_locked=True)
+            )
+            if stream is not None:
+                locked[key] = stream
+        sources = [
+            {
+                "tenant_id": self.tenant_id,
+                "stream_id": locked[each.stream].stream_id,
+                "customer_ref": row.source.customer_ref,
+                "metric": row.source.metric,
+            }
+            for row, found in leads.items()
+            for each in found
+            if each.stream in locked
+        ]
+        if sources:
+            self.session.execute(insert(StreamSource).on_conflict_do_nothing(), sources)
+        return locked
+
+    def _wanted(
+        self,
+        rows: Sequence[Row],
+        leads: Mapping[Row, Sequence[Destination]],
+        streams: dict[StreamKey, PushStream],
+    ) -> dict[SegmentKey, list[Row]]:
+        """The segments to be looked at, with the rows that ask for them."""
+        self.sources = self._sources(streams.values())
+        former = self._former([row for row in rows if leads[row]], streams)
+        every = {source for sources in self.sources.values() for source in sources}
+        every |= {row.source for row in rows}
+        self.periods = Periods(self.session, self.tenant_id, every)
+        if every - {row.source for row in rows}:
+            # Others feed the same streams: their share must not be taken for nothing.
+            self.atlas = self._atlas(every)
+        wanted: dict[SegmentKey, list[Row]] = defaultdict(list)
+        for row in rows:
+            for each in leads[row]:
+                stream = streams.get(each.stream)
+                if stream is None:
+                    self._put_off(row, self.now + BUSY)
+                    continue
+                start = row.segment_start
+                if each.basis == "period":
+                    start = self.periods.at(row.source, start).start_at
+                wanted[SegmentKey(stream.stream_id, each.basis, start)].append(row)
+            for key in former.get(row, ()):
+                wanted[key].append(row)
+        return {key: asking for key, asking in wanted.items() if asking}
+
+    def _former(
+        self, rows: Sequence[Row], streams: dict[StreamKey, PushStream]
+    ) -> dict[Row, list[SegmentKey]]:
+        """Segments of these rows that were once pushed elsewhere, or by another basis: what was
+        sent there must be taken back, for it goes to a new place now. Usage that goes nowhere any
+        more stays where it is."""
+        if not rows:
+            return {}
+        parameters = {
+            "tenant_id": self.tenant_id,
+            "refs": [row.source.customer_ref for row in rows],
+            "metrics": [row.source.metric for row in rows],
+            "modes": [row.mode for row in rows],
+            "starts": [row.segment_start for row in rows],
+        }
+        by_name = {
+            (row.mode, row.source.customer_ref, row.source.metric, row.segment_start): row
+            for row in rows
+        }
+        former: dict[Row, list[SegmentKey]] = defaultdict(list)
+        for found in self.session.connection().exec_driver_sql(_FORMER, parameters).all():
+            row = by_name[found.mode, found.customer_ref, found.metric, found.segment_start]
+            key = StreamKey(found.mode, found.account_id, found.event_name, found.stripe_customer)
+            if key not in streams:
+                # Locked by id, for nothing else led to it.
+                stream = self.session.scalar(
+                    select(PushStream)
+                    .where(
+                        PushStream.tenant_id == self.tenant_id,
+                        PushStream.stream_id == found.stream_id,
+                    )
+                    .with_for_update(skip_locked=True)
+                )
+                if stream is None:
+                    self._put_off(row, self.now + BUSY)
+                    continue
+                streams[key] = stream
+                self.sources.update(self._sources([stream]))
+            former[row].append(SegmentKey(found.stream_id, found.basis, found.segment_start))
+        return former
+
+    def _sources(self, streams: Iterable[PushStream]) -> dict[str, list[Source]]:
+        found: dict[str, list[Source]] = {stream.stream_id: [] for stream in streams}
+        rows = self.session.scalars(
+            select(StreamSource).where(
+                StreamSource.tenant_id == self.tenant_id, StreamSource.stream_id.in_(found)
+            )
+        )
+        for row in rows:
+            found[row.stream_id].append(Source(row.customer_ref, row.metric))
+        return found
+
+    def _push(
+        self,
+        wanted: Mapping[SegmentKey, Sequence[Row]],
+        streams: Mapping[StreamKey, PushStream],
+    ) -> list[tuple[Push, PushStream]]:
+        by_id = {stream.stream_id: stream for stream in streams.values()}
+        ready = self._ready(wanted, by_id)
+        should = amounts.should_hold(
+            self.session,
+            self.tenant_id,
+            self.atlas,
+            {stream_id: key_of(stream) for stream_id, stream in by_id.items()},
+            ready,
+            self.sources,
+            self.periods,
+        )
+        does = amounts.does_hold(self.session, self.tenant_id, ready)
+        opened: set[str] = set()
+        made: list[tuple[Push, PushStream]] = []
+        for key in sorted(ready, key=lambda key: _rank(key, wanted[key])):
+            if key not in should:
+                continue  # held: nothing is known of what Stripe should have
+            asking, held = wanted[key], does[key]
+            delta = should[key] - held.quantity
+            stream = by_id[key.stream_id]
+            if not delta:
+                holding.forget(self.session, self.tenant_id, key)
+                continue
+            refusal = self._unsendable(key, asking, stream)
+            if refusal is not None:
+                holding.decide(self.session, self.tenant_id, key, delta, refusal, now=self.now)
+                continue
+            due_at = self._cadence_end(stream, held, asking)
+            if key.stream_id in opened or due_at > self.now or len(made) >= self.most:
+                self._put_off_all(asking, max(due_at, self.now))
+                continue
+            opened.add(key.stream_id)
+            quantity = truncated(delta)
+            if quantity != delta:
+                self._put_off_all(asking, self.now)
+            made.append((self._write(stream, key, quantity, asking), stream))
+        return made
+
+    def _ready(
+        self, wanted: Mapping[SegmentKey, Sequence[Row]], by_id: Mapping[str, PushStream]
+    ) -> list[SegmentKey]:
+        """The segments of streams that nothing stops just now."""
+        open_until = {
+            push.stream_id: push.lease_until
+            for push in self.session.scalars(
+                select(Push).where(
+                    Push.tenant_id == self.tenant_id,
+                    Push.stream_id.in_(by_id),
+                    Push.state.in_(("claimed", "ambiguous")),
+                )
+            )
+        }
+        halted = connections.halted(self.session, self.tenant_id, self.now)
+        ready = []
+        for key, asking in wanted.items():
+            stream = by_id[key.stream_id]
+            until = max(
+                (
+                    instant
+                    for instant in (
+                        halted.get((stream.mode, stream.account_id)),
+                        stream.retry_at,
+                        self.now + BUSY if key.stream_id in open_until else None,
+                        key.start_at,
+                    )
+                    if instant is not None and instant > self.now
+                ),
+                default=None,
+            )
+            if until is None:
+                ready.append(key)
+            else:
+                self._put_off_all(asking, until)
+        return ready
+
+    def _cadence_end(
+        self, stream: PushStream, held: amounts.Held, asking: Sequence[Row]
+    ) -> datetime:
+        if held.last_at is None or any(row.is_urgent for row in asking):
+            return self.now
+        return held.last_at + self.cadence(stream.mode, stream.account_id)
+
+    def _unsendable(self, key: SegmentKey, asking: Sequence[Row], stream: PushStream) -> str | None:
+        """Why Stripe would bill this on no invoice, if it would not."""
+        period = self._period(key, asking)
+        if period.is_final and period.mode == stream.mode:
+            return "invoice_final"
+        if self._stamp(key, period) < self.now - OLDEST:
+            return "too_old"
+        return None
+
+    def _period(self, key: SegmentKey, asking: Sequence[Row]) -> PeriodOf:
+        return self.periods.at(asking[0].source, key.start_at)
+
+    def _stamp(self, key: SegmentKey, period: PeriodOf) -> datetime:
+        """The timestamp for Stripe: the segment's start; of a long period, as early in it as
+        Stripe still takes."""
+        if key.basis == "hour":
+            return key.start_at
+        earliest = (self.now - OLDEST).replace(minute=0, second=0, microsecond=0)
+        stamp = max(key.start_at, earliest + timedelta(hours=1))
+        return stamp if stamp < period.end_at else key.start_at
+
+    def _write(
+        self, stream: PushStream, key: SegmentKey, quantity: Decimal, asking: Sequence[Row]
+    ) -> Push:
+        push = Push(
+            tenant_id=self.tenant_id,
+            identifier=f"sm_{secrets.token_hex(16)}",
+            stream_id=stream.stream_id,
+            basis=key.basis,
+            segment_start=key.start_at,
+            quantity=quantity,
+            stamped_at=self._stamp(key, self._period(key, asking)),
+            state="claimed",
+            attempts=1,
+            outcomes=0,
+            answered_failures=0,
+            is_uncertain=False,
+            claimed_at=self.now,
+            lease_until=self.now + LEASE,
+        )
+        self.session.add(push)
+        self._pin(key, stream)
+        return push
+
+    def _pin(self, key: SegmentKey, stream: PushStream) -> None:
+        """From now on the mappings by which this is sent cannot change their meaning."""
+        wanted = key_of(stream)
+        for source in self.sources[stream.stream_id]:
+            found = self.atlas.find(stream.mode, source.customer_ref, source.metric, key.start_at)
+            for each in found.destinations:
+                if each.stream == wanted and not each.is_pinned:
+                    self.session.execute(
+                        update(MetricMapping)
+                        .where(
+                            MetricMapping.tenant_id == self.tenant_id,
+                            MetricMapping.mapping_id == each.mapping_id,
+                            MetricMapping.pushed_at.is_(None),
+                        )
+                        .values(pushed_at=self.now, aggregation=each.aggregation)
+                    )
+
+    def _put_off(self, row: Row, until: datetime) -> None:
+        self.later[row] = min(until, self.later.get(row, until))
+
+    def _put_off_all(self, rows: Iterable[Row], until: datetime) -> None:
+        for row in rows:
+            self._put_off(row, until)
+
+    def _finish(self, rows: Sequence[Row]) -> None:
+        """Delete the rows that are done with, and say when to look again at the others."""
+        self.session.flush()
+        connection = self.session.connection()
+        done = [row for row in rows if row not in self.later]
+        if done:
+            connection.exec_driver_sql(_DONE, self._names(done))
+        if self.later:
+            later = list(self.later)
+            parameters = {**self._names(later), "dues": [self.later[row] for row in later]}
+            connection.exec_driver_sql(_LATER, parameters)
+
+    def _names(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return {
+            "tenant_id": self.tenant_id,
+            "modes": [row.mode for row in rows],
+            "refs": [row.source.customer_ref for row in rows],
+            "metrics": [row.source.metric for row in rows],
+            "starts": [row.segment_start for row in rows],
+        }
+
+
+_FORMER = """
+SELECT DISTINCT w.mode, w.customer_ref, w.metric, w.segment_start, p.basis, t.stream_id,
+       t.account_id, t.event_name, t.stripe_customer
+FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start)
+JOIN stream_sources f ON f.tenant_id = %(tenant_id)s AND f.customer_ref = w.customer_ref
+    AND f.metric = w.metric
+JOIN push_streams t ON t.tenant_id = %(tenant_id)s AND t.stream_id = f.stream_id
+    AND t.mode = w.mode
+CROSS JOIN LATERAL (
+    SELECT basis FROM pushes
+    WHERE tenant_id = %(tenant_id)s AND stream_id = t.stream_id
+      AND segment_start = w.segment_start AND state <> 'rejected'
+    OFFSET 0
+) AS p
+"""
+_ROWS = """
+    FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[],
+                %(starts)s::timestamptz[]{more}) AS w (mode, customer_ref, metric,
+                                                       segment_start{names})
+    WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
+      AND u.metric = w.metric AND u.segment_start = w.segment_start
+"""
+_DONE = "DELETE FROM unsent u " + _ROWS.format(more="", names="").replace("FROM", "USING", 1)
+_LATER = "UPDATE unsent u SET due_at = w.due_at" + _ROWS.format(
+    more=", %(dues)s::timestamptz[]", names=", due_at"
+)
+
+
+def _rank(key: SegmentKey, asking: Sequence[Row]) -> tuple[bool, datetime]:
+    """Those whose invoice is near first, then the oldest."""
+    return not any(row.is_urgent for row in asking), key.start_at
+
+
+def key_of(stream: PushStream) -> StreamKey:
+    """What the stream is."""
+    return StreamKey(stream.mode, stream.account_id, stream.event_name, stream.stripe_customer)

@@ -75,9 +75,3 @@ IS_FOLDED = """
     AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.tenant_id = %(tenant_id)s
         AND d.idempotency_key = e.idempotency_key)
 """
-
-# The calendar month of an instant, as in `catalog.period.calendar_month`.
-MONTH_OF = "date_trunc('month', {instant} AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
-MONTH_AFTER = (
-    "(date_trunc('month', {instant} AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC'"
-)

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from metering.catalog import period_sql
 from metering.counters.aggregation import RESOURCE_KEY
 from metering.database import blames_the_data, sqlstate
 from metering.tenancy import locks
@@ -44,10 +45,9 @@ WITH taken AS (
         SELECT ctid FROM unfolded WHERE tenant_id = %(tenant_id)s
         ORDER BY recorded_at, idempotency_key LIMIT %(limit)s))
     RETURNING idempotency_key
-), dated AS (
-    SELECT e.*,
-           date_trunc('month', e.occurred_at AT TIME ZONE 'UTC') AS month,
-           date_trunc('hour', e.occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour
+), dated AS MATERIALIZED (
+    SELECT e.*, {period_sql.month("e.occurred_at")} AS month,
+           {period_sql.begun("e.customer_ref", "e.metric", "e.occurred_at")} AS begun
     FROM taken
     CROSS JOIN LATERAL (
         SELECT idempotency_key, metric, customer_ref, resource_id, quantity, occurred_at,
@@ -57,11 +57,14 @@ WITH taken AS (
     ) AS e
 ), judged AS MATERIALIZED (
     SELECT d.idempotency_key, d.metric, d.customer_ref, d.resource_id, d.quantity, d.occurred_at,
-           p.start_at AS period_start, p.end_at AS period_end,
-           greatest(d.hour, p.start_at) AS segment_start,
+           p.is_held, d.month, p.start_at AS period_start,
+           {period_sql.end("d.begun", "d.customer_ref", "d.metric", "d.occurred_at")}
+               AS period_end,
+           greatest(date_trunc('hour', d.occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC',
+                    p.start_at) AS segment_start,
            coalesce(m.unique_enabled, false) AS unique_enabled,
            CASE
-               WHEN known.closed_at IS NOT NULL THEN 'period_closed'
+               WHEN known.is_closed THEN 'period_closed'
                WHEN d.recorded_at >= known.closes_at THEN 'after_closing'
                WHEN m.late_policy = 'age'
                     AND d.recorded_at - d.occurred_at > make_interval(secs => m.lateness_seconds)
@@ -69,8 +72,8 @@ WITH taken AS (
            END AS late
     FROM dated d
     CROSS JOIN LATERAL (
-        SELECT d.month AT TIME ZONE 'UTC' AS start_at,
-               (d.month + interval '1 month') AT TIME ZONE 'UTC' AS end_at
+        SELECT {period_sql.is_held("d.begun", "d.occurred_at")} IS TRUE AS is_held,
+               {period_sql.start("d.begun", "d.occurred_at")} AS start_at
     ) p
     LEFT JOIN LATERAL (
         SELECT unique_enabled, late_policy, lateness_seconds FROM metrics
@@ -78,16 +81,24 @@ WITH taken AS (
     ) AS m ON true
     LEFT JOIN LATERAL (
         SELECT closes_at, closed_at FROM periods
-        WHERE tenant_id = %(tenant_id)s AND schedule = 'calendar' AND start_at = p.start_at
+        WHERE tenant_id = %(tenant_id)s AND schedule = 'calendar' AND start_at = d.month
         OFFSET 0
-    ) AS known ON true
+    ) AS calendar ON NOT p.is_held
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN p.is_held THEN (d.begun).closes_at ELSE calendar.closes_at END
+                   AS closes_at,
+               CASE WHEN p.is_held
+                    THEN (d.begun).closed_at IS NOT NULL OR (d.begun).final_at IS NOT NULL
+                    ELSE calendar.closed_at IS NOT NULL END AS is_closed
+    ) AS known
 ), first_seen_metrics AS (
     INSERT INTO metrics (tenant_id, metric, created_at)
     SELECT DISTINCT %(tenant_id)s, metric, %(now)s::timestamptz FROM judged
     ON CONFLICT DO NOTHING
 ), first_seen_periods AS (
     INSERT INTO periods (tenant_id, schedule, start_at, end_at)
-    SELECT DISTINCT %(tenant_id)s, 'calendar', period_start, period_end FROM judged
+    SELECT DISTINCT %(tenant_id)s, 'calendar', month, {period_sql.month_after("month")}
+    FROM judged WHERE NOT is_held
     ON CONFLICT DO NOTHING
 ), put_aside AS (
     INSERT INTO set_aside (tenant_id, customer_ref, metric, idempotency_key, period_start,

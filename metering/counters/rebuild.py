@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from metering.catalog import period_sql
 from metering.catalog.period import Span
-from metering.counters.aggregation import IS_FOLDED, MONTH_AFTER, MONTH_OF, OF_EVENTS, OF_PARTS
+from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, OF_PARTS
 from metering.database import plan_as_sets
 from metering.errors import InvalidInputError
 from metering.tenancy import locks
@@ -26,15 +27,19 @@ class Rebuilt:
 
 # Only rows that differ from what was computed are touched.
 _SEGMENTS = f"""
-WITH computed AS MATERIALIZED (
-    SELECT e.customer_ref,
-           greatest(date_trunc('hour', e.occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC',
-                    {MONTH_OF.format(instant="e.occurred_at")}) AS segment_start,
-           {OF_EVENTS}
+WITH folded AS MATERIALIZED (
+    SELECT e.idempotency_key, e.customer_ref, e.quantity, e.occurred_at,
+           {period_sql.begun("e.customer_ref", "%(metric)s", "e.occurred_at")} AS begun
     FROM events e
     WHERE e.tenant_id = %(tenant_id)s AND e.metric = %(metric)s
       AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s
       AND {IS_FOLDED}
+), computed AS MATERIALIZED (
+    SELECT e.customer_ref,
+           greatest(date_trunc('hour', e.occurred_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC',
+                    {period_sql.start("e.begun", "e.occurred_at")}) AS segment_start,
+           {OF_EVENTS}
+    FROM folded e
     GROUP BY 1, 2
 ), gone AS (
     DELETE FROM segments s
@@ -61,15 +66,30 @@ WITH computed AS MATERIALIZED (
 SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written)
 """
 
-# Counters of the periods that the span touches, put together from all their segments.
+# Counters of the periods that the span touches, put together from all their segments. `reach` is
+# as far as any of these periods goes; the segments in it that belong to others are left out again.
 _COUNTERS = f"""
-WITH computed AS MATERIALIZED (
-    SELECT s.customer_ref, {MONTH_OF.format(instant="s.segment_start")} AS period_start,
-           {MONTH_AFTER.format(instant="s.segment_start")} AS period_end, {OF_PARTS}
+WITH reach AS MATERIALIZED (
+    SELECT least({period_sql.month("%(start_at)s::timestamptz")}, min(start_at)) AS start_at,
+           greatest({period_sql.month_after("%(last_at)s::timestamptz")}, max(end_at)) AS end_at
+    FROM billing_periods
+    WHERE tenant_id = %(tenant_id)s AND metric = %(metric)s
+      AND start_at <= %(last_at)s AND end_at > %(start_at)s
+), placed AS MATERIALIZED (
+    SELECT s.*, {period_sql.begun("s.customer_ref", "%(metric)s", "s.segment_start")} AS begun
     FROM segments s
     WHERE s.tenant_id = %(tenant_id)s AND s.metric = %(metric)s
-      AND s.segment_start >= {MONTH_OF.format(instant="%(start_at)s::timestamptz")}
-      AND s.segment_start < {MONTH_AFTER.format(instant="%(last_at)s::timestamptz")}
+      AND s.segment_start >= (SELECT start_at FROM reach)
+      AND s.segment_start < (SELECT end_at FROM reach)
+), bounded AS MATERIALIZED (
+    SELECT p.*, {period_sql.start("p.begun", "p.segment_start")} AS period_start,
+           {period_sql.end("p.begun", "p.customer_ref", "%(metric)s", "p.segment_start")}
+               AS period_end
+    FROM placed p
+), computed AS MATERIALIZED (
+    SELECT s.customer_ref, s.period_start, s.period_end, {OF_PARTS}
+    FROM bounded s
+    WHERE s.period_start <= %(last_at)s AND s.period_end > %(start_at)s
     GROUP BY 1, 2, 3
 ), members AS MATERIALIZED (
     SELECT customer_ref, period_start, count(*) AS members
@@ -79,8 +99,7 @@ WITH computed AS MATERIALIZED (
 ), gone AS (
     DELETE FROM counters c
     WHERE c.tenant_id = %(tenant_id)s AND c.metric = %(metric)s
-      AND c.period_start >= {MONTH_OF.format(instant="%(start_at)s::timestamptz")}
-      AND c.period_start < {MONTH_AFTER.format(instant="%(last_at)s::timestamptz")}
+      AND c.period_start <= %(last_at)s AND c.period_end > %(start_at)s
       AND NOT EXISTS (SELECT 1 FROM computed n WHERE n.customer_ref = c.customer_ref
                       AND n.period_start = c.period_start)
     RETURNING 1
@@ -94,16 +113,17 @@ WITH computed AS MATERIALIZED (
     FROM computed n LEFT JOIN members m USING (customer_ref, period_start)
     ORDER BY n.customer_ref, n.period_start
     ON CONFLICT (tenant_id, customer_ref, metric, period_start) DO UPDATE SET
-        event_count = excluded.event_count, sum_value = excluded.sum_value,
-        max_value = excluded.max_value, last_value = excluded.last_value,
+        period_end = excluded.period_end, event_count = excluded.event_count,
+        sum_value = excluded.sum_value, max_value = excluded.max_value,
+        last_value = excluded.last_value,
         last_occurred_at = excluded.last_occurred_at, last_key = excluded.last_key,
         unique_count = excluded.unique_count, watermark = excluded.watermark,
         folded_at = excluded.folded_at
-    WHERE (c.event_count, c.sum_value, c.max_value, c.last_value, c.last_occurred_at, c.last_key,
-           c.unique_count, c.watermark)
-        IS DISTINCT FROM (excluded.event_count, excluded.sum_value, excluded.max_value,
-            excluded.last_value, excluded.last_occurred_at, excluded.last_key,
-            excluded.unique_count, excluded.watermark)
+    WHERE (c.period_end, c.event_count, c.sum_value, c.max_value, c.last_value,
+           c.last_occurred_at, c.last_key, c.unique_count, c.watermark)
+        IS DISTINCT FROM (excluded.period_end, excluded.event_count, excluded.sum_value,
+            excluded.max_value, excluded.last_value, excluded.last_occurred_at,
+            excluded.last_key, excluded.unique_count, excluded.watermark)
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written)

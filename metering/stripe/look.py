@@ -467,17 +467,21 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS p
 """
-_ROWS = """
-    FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[],
-                %(starts)s::timestamptz[]{more}) AS w (mode, customer_ref, metric,
-                                                       segment_start{names})
-    WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
-      AND u.metric = w.metric AND u.segment_start = w.segment_start
+_DONE = """
+DELETE FROM unsent u
+USING unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start)
+WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
+  AND u.metric = w.metric AND u.segment_start = w.segment_start
 """
-_DONE = "DELETE FROM unsent u " + _ROWS.format(more="", names="").replace("FROM", "USING", 1)
-_LATER = "UPDATE unsent u SET due_at = w.due_at" + _ROWS.format(
-    more=", %(dues)s::timestamptz[]", names=", due_at"
-)
+_LATER = """
+UPDATE unsent u SET due_at = w.due_at
+FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[],
+            %(dues)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start, due_at)
+WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
+  AND u.metric = w.metric AND u.segment_start = w.segment_start
+"""
 
 
 def _rank(key: SegmentKey, asking: Sequence[Row]) -> tuple[bool, datetime]:

@@ -308,6 +308,12 @@ def upgrade() -> None:
         ["tenant_id", "subscription_id"],
         unique=False,
     )
+    op.create_index(
+        op.f("ix_subscription_items_tenant_id_item_id"),
+        "subscription_items",
+        ["tenant_id", "item_id"],
+        unique=False,
+    )
     op.create_table(
         "unsendable",
         sa.Column("tenant_id", sa.Text(collation="C"), nullable=False),

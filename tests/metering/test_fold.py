@@ -330,7 +330,11 @@ def test_a_plan_made_for_small_tables_does_not_outlive_them(
             connection.rollback()
             assert "Seq Scan" not in plan, plan
             # Each table that grows is reached by its whole key, never by the tenant alone.
-            for table, last_column in (("events", "idempotency_key"), ("counters", "period_start")):
+            for table, last_column in (
+                ("events", "idempotency_key"),
+                ("counters", "period_start"),
+                ("billing_periods", "start_at"),
+            ):
                 for scan in re.findall(rf"Scan using pk_{table} .*\n\s*Index Cond: (.*)", plan):
                     assert last_column in scan, plan
                 assert f"Bitmap Heap Scan on {table}" not in plan, plan

@@ -1,0 +1,220 @@
+"""Only Stripe's own totals prove anything: pushes are confirmed, found, or found missing by them.
+
+due       which streams want their summaries read, in a transaction
+(read)    no transaction is open
+judge     in another: what the summaries say of each push
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import combinations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from metering.stripe import deltas
+from metering.stripe.destinations import StreamKey
+from metering.stripe.models import Push
+
+# How long Stripe's summaries may lag behind what it accepted.
+SETTLING = timedelta(minutes=10)
+# Reads are rationed: what Stripe accepted without a word is confirmed once a day and stream.
+EVERY = timedelta(hours=24)
+DOUBTFUL = ("ambiguous", "suspect")
+# More doubtful pushes of one hour than this are not told apart by their sums.
+MOST_TOLD_APART = 10
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A stream whose summaries are to be read by the hour; `[start_at, end_at)` are whole hours."""
+
+    tenant_id: str
+    stream_id: str
+    stream: StreamKey
+    meter_id: str
+    start_at: datetime
+    end_at: datetime
+
+
+def due(session: Session, tenant_id: str, *, now: datetime, most: int = 20) -> list[Check]:
+    """The streams to be asked about now, the doubtful first.
+
+    A stream of which there is doubt is asked about until it is cleared; the others once a day.
+    """
+    parameters = {
+        "tenant_id": tenant_id,
+        "now": now,
+        "settled_before": now - SETTLING,
+        "read_before": now - EVERY,
+        "most": most,
+    }
+    rows = session.connection().exec_driver_sql(_DUE, parameters).all()
+    checks = []
+    for row in rows:
+        stream = StreamKey(row.mode, row.account_id, row.event_name, row.stripe_customer)
+        start = _hour(row.first_at)
+        checks.append(
+            Check(tenant_id, row.stream_id, stream, row.meter_id, start, _hour(row.last_at) + HOUR)
+        )
+        # Whoever asks next asks about others.
+        session.connection().exec_driver_sql(
+            _ASKED,
+            {
+                "tenant_id": tenant_id,
+                "stream_id": row.stream_id,
+                "now": now,
+                "later": now + SETTLING,
+            },
+        )
+    return checks
+
+
+_DUE = """
+SELECT t.stream_id, t.mode, t.account_id, t.event_name, t.stripe_customer, m.meter_id,
+       asked.first_at, asked.last_at
+FROM (
+    SELECT p.stream_id, min(p.stamped_at) AS first_at, max(p.stamped_at) AS last_at,
+           bool_or(p.state <> 'settled') AS is_doubtful
+    FROM (
+        SELECT stream_id, stamped_at, state FROM pushes
+        WHERE tenant_id = %(tenant_id)s AND state IN ('claimed', 'ambiguous', 'suspect')
+          AND state <> 'claimed' AND lease_until <= %(now)s
+        UNION ALL
+        SELECT stream_id, stamped_at, state FROM pushes
+        WHERE tenant_id = %(tenant_id)s AND state = 'settled' AND settled_at <= %(settled_before)s
+    ) AS p
+    GROUP BY p.stream_id
+) AS asked
+CROSS JOIN LATERAL (
+    SELECT stream_id, mode, account_id, event_name, stripe_customer, confirmed_at
+    FROM push_streams
+    WHERE tenant_id = %(tenant_id)s AND stream_id = asked.stream_id OFFSET 0
+) AS t
+JOIN stripe_meters m ON m.tenant_id = %(tenant_id)s AND m.mode = t.mode
+    AND m.account_id = t.account_id AND m.event_name = t.event_name
+WHERE (asked.is_doubtful OR t.confirmed_at IS NULL OR t.confirmed_at <= %(read_before)s)
+  AND NOT EXISTS (SELECT 1 FROM stripe_connections c WHERE c.tenant_id = %(tenant_id)s
+      AND c.mode = t.mode AND c.account_id = t.account_id AND c.halted_until > %(now)s)
+ORDER BY asked.is_doubtful DESC, asked.first_at LIMIT %(most)s
+"""
+_ASKED = """
+WITH doubtful AS (
+    UPDATE pushes SET lease_until = %(later)s
+    WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s
+      AND state IN ('ambiguous', 'suspect')
+)
+UPDATE push_streams SET confirmed_at = %(now)s
+WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s
+"""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a reading of summaries settled, in pushes. drifted: hours whose total is not ours."""
+
+    confirmed: int = 0
+    rejected: int = 0
+    drifted: int = 0
+
+
+def judge(
+    session: Session, check: Check, totals: Mapping[datetime, Decimal], *, now: datetime
+) -> Judged:
+    """Hold each hour's pushes against what Stripe has of it.
+
+    totals: by the start of the UTC hour; an hour that is missing is 0.
+    An hour with a push that is on its way, or that Stripe accepted too lately to show it, says
+    nothing unless it agrees already.
+    """
+    pushes = session.scalars(
+        select(Push)
+        .where(
+            Push.tenant_id == check.tenant_id,
+            Push.stream_id == check.stream_id,
+            Push.state != "rejected",
+            Push.stamped_at >= check.start_at,
+            Push.stamped_at < check.end_at,
+        )
+        .order_by(Push.stamped_at, Push.identifier)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    by_hour: dict[datetime, list[Push]] = defaultdict(list)
+    for push in pushes:
+        by_hour[_hour(push.stamped_at)].append(push)
+    confirmed = rejected = drifted = 0
+    for hour, held in by_hour.items():
+        found, missing = _judge_hour(held, totals.get(hour, Decimal(0)), now)
+        for push in found:
+            confirmed += push.state != "confirmed"
+            _confirm(push, now)
+        for push in missing:
+            push.state, push.error = "rejected", _MISSING
+            deltas.reopen(session, push, now=now)
+            rejected += 1
+        if not found and not missing and _is_calm(held, now):
+            drifted += 1
+            _note_drift(held, totals.get(hour, Decimal(0)))
+    session.flush()
+    return Judged(confirmed, rejected, drifted)
+
+
+def _judge_hour(
+    pushes: Sequence[Push], total: Decimal, now: datetime
+) -> tuple[Sequence[Push], Sequence[Push]]:
+    """(those that Stripe has, those that it has not); both empty where it cannot be told."""
+    if sum((push.quantity for push in pushes), Decimal(0)) == total:
+        return [push for push in pushes if push.state != "claimed"], []
+    doubtful = [push for push in pushes if push.state in DOUBTFUL]
+    if not doubtful or not _is_calm(pushes, now) or len(doubtful) > MOST_TOLD_APART:
+        return [], []
+    certain = [push for push in pushes if push.state not in DOUBTFUL]
+    rest = total - sum((push.quantity for push in certain), Decimal(0))
+    fitting = list(_summing_to(doubtful, rest))
+    # Several ways to make up the total tell nothing of any one push.
+    if len(fitting) != 1:
+        return [], []
+    there = fitting[0]
+    return [*certain, *there], [push for push in doubtful if push not in there]
+
+
+def _summing_to(pushes: Sequence[Push], total: Decimal) -> Iterable[tuple[Push, ...]]:
+    for count in range(len(pushes) + 1):
+        for chosen in combinations(pushes, count):
+            if sum((push.quantity for push in chosen), Decimal(0)) == total:
+                yield chosen
+
+
+def _is_calm(pushes: Sequence[Push], now: datetime) -> bool:
+    """True if nothing is on its way and everything had time to show."""
+    return all(
+        push.state != "claimed" and (push.settled_at is None or push.settled_at <= now - SETTLING)
+        for push in pushes
+    )
+
+
+def _confirm(push: Push, now: datetime) -> None:
+    if push.state == "adopted":
+        return
+    push.state, push.error = "confirmed", None
+    push.settled_at, push.confirmed_at = push.settled_at or now, now
+
+
+def _note_drift(pushes: Sequence[Push], total: Decimal) -> None:
+    ours = sum((push.quantity for push in pushes), Decimal(0))
+    for push in pushes:
+        if push.state != "confirmed":
+            push.error = _DRIFT.format(theirs=f"{total:f}", ours=f"{ours:f}")
+
+
+def _hour(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+_MISSING = "Stripe's own total does not hold it: it was never taken, or it was thrown away later"
+_DRIFT = "Stripe's total of this hour is {theirs}, and what was pushed adds up to {ours}"

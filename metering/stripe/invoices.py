@@ -9,16 +9,16 @@ then counts, what commits later is set aside.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from metering.catalog.mirror import StripeInvoice, SubscriptionItem
 from metering.catalog.models import BillingPeriod, Metric
 from metering.catalog.period import Span
 from metering.counters import fold
-from metering.stripe import unsent
+from metering.stripe import sync, unsent
 from metering.stripe.answers import Invoice
+from metering.stripe.sync import Place
 from metering.tenancy import locks
 
 # How long before Stripe finalizes an invoice nothing more is counted: the last deltas must be
@@ -32,72 +32,31 @@ FINAL = ("open", "paid", "uncollectible", "void")
 
 
 def note(
-    session: Session,
-    tenant_id: str,
-    mode: str,
-    account_id: str,
-    invoice: Invoice,
-    *,
-    fetched_at: datetime,
-    now: datetime,
+    session: Session, place: Place, told: Sequence[Invoice], *, asked_at: datetime, now: datetime
 ) -> int:
-    """Write down what Stripe says of an invoice, and what follows for the periods that it bills.
+    """Write down what Stripe says of invoices, and what follows for the periods that they bill.
 
-    fetched_at: when Stripe was asked; an older answer changes nothing.
-    Returns: how many periods it bills.
+    asked_at: when Stripe was asked; an older answer changes nothing.
+    Returns:  how many periods they bill.
     """
-    if invoice.id is None or invoice.subscription_id is None:
+    if not told:
         return 0
-    locks.lock(session, tenant_id)
-    row = {
-        "tenant_id": tenant_id,
-        "mode": mode,
-        "account_id": account_id,
-        "invoice_id": invoice.id,
-        "stripe_customer": invoice.customer_id,
-        "subscription_id": invoice.subscription_id,
-        "status": invoice.status or "draft",
-        "period_start": invoice.period_start,
-        "period_end": invoice.period_end,
-        "finalizes_at": invoice.finalizes_at,
-        "finalized_at": invoice.finalized_at,
-        "fetched_at": fetched_at,
-    }
-    statement = insert(StripeInvoice).values(**row)
-    key = ("tenant_id", "mode", "account_id", "invoice_id")
-    written = session.scalar(
-        statement.on_conflict_do_update(
-            index_elements=key,
-            set_={name: statement.excluded[name] for name in row if name not in key},
-            where=StripeInvoice.fetched_at < statement.excluded.fetched_at,
-        )
-        .returning(StripeInvoice)
-        .execution_options(populate_existing=True)
-    )
-    if written is None:
-        return 0
-    return _apply(session, written, _spans(invoice), now)
+    locks.lock(session, place.tenant_id)
+    written = sync.note_invoices(session, place, told, now=asked_at)
+    spans = {invoice.id: _spans(invoice) for invoice in told}
+    rows = _rows(session, place, StripeInvoice.invoice_id.in_(written))
+    return sum(_apply(session, row, spans[row.invoice_id], now) for row in rows)
 
 
-def note_deleted(
-    session: Session, tenant_id: str, mode: str, account_id: str, invoice_id: str, *, now: datetime
-) -> None:
+def note_gone(session: Session, place: Place, invoice_id: str, *, asked_at: datetime) -> None:
     """A draft was deleted: another invoice will bill its periods, or none."""
-    locks.lock(session, tenant_id)
-    for row in session.scalars(
-        select(StripeInvoice).where(
-            StripeInvoice.tenant_id == tenant_id,
-            StripeInvoice.mode == mode,
-            StripeInvoice.account_id == account_id,
-            StripeInvoice.invoice_id == invoice_id,
-        )
-    ):
-        session.delete(row)
+    locks.lock(session, place.tenant_id)
+    sync.note_gone(session, place, "invoice", invoice_id, now=asked_at)
     session.execute(
         update(BillingPeriod)
         .where(
-            BillingPeriod.tenant_id == tenant_id,
-            BillingPeriod.mode == mode,
+            BillingPeriod.tenant_id == place.tenant_id,
+            BillingPeriod.mode == place.mode,
             BillingPeriod.invoice_id == invoice_id,
             BillingPeriod.final_at.is_(None),
         )
@@ -106,28 +65,28 @@ def note_deleted(
     )
 
 
-def apply_known(
-    session: Session,
-    tenant_id: str,
-    mode: str,
-    account_id: str,
-    subscription_id: str,
-    *,
-    now: datetime,
-) -> int:
+def apply_known(session: Session, place: Place, subscription_id: str, *, now: datetime) -> int:
     """Tell periods that have just become known of the invoices that were known before them."""
-    locks.lock(session, tenant_id)
-    rows = session.scalars(
+    locks.lock(session, place.tenant_id)
+    rows = _rows(session, place, StripeInvoice.subscription_id == subscription_id)
+    return sum(_apply(session, row, {}, now) for row in rows)
+
+
+def _rows(session: Session, place: Place, which: ColumnElement[bool]) -> Sequence[StripeInvoice]:
+    """The invoices of subscriptions, in the order of what they bill."""
+    return session.scalars(
         select(StripeInvoice)
         .where(
-            StripeInvoice.tenant_id == tenant_id,
-            StripeInvoice.mode == mode,
-            StripeInvoice.account_id == account_id,
-            StripeInvoice.subscription_id == subscription_id,
+            StripeInvoice.tenant_id == place.tenant_id,
+            StripeInvoice.mode == place.mode,
+            StripeInvoice.account_id == place.account_id,
+            StripeInvoice.subscription_id.is_not(None),
+            StripeInvoice.status.in_((*FINAL, "draft")),
+            which,
         )
         .order_by(StripeInvoice.period_end, StripeInvoice.invoice_id)
+        .execution_options(populate_existing=True)
     ).all()
-    return sum(_apply(session, row, {}, now) for row in rows)
 
 
 def _spans(invoice: Invoice) -> Mapping[str, Span]:

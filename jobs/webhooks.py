@@ -4,7 +4,8 @@ import logging
 import time
 from datetime import timedelta
 
-from jobs.runtime import hints, step, stripe
+from jobs import stripe_calls
+from jobs.runtime import hints, step
 from metering import installation
 from metering.stripe import asking, webhooks
 from metering.stripe.faults import StripeFault
@@ -25,17 +26,17 @@ def handle(tenant_id: str, mode: str, event_id: str) -> None:
     if delivery is None:
         return
     try:
-        answer = asking.ask(stripe(), delivery)
+        answer = asking.ask(stripe_calls.driver(), delivery)
         with step() as (session, _):
             price_ids = asking.unknown_prices(session, delivery, answer)
-        answer = asking.with_prices(stripe(), delivery, answer, price_ids)
+        answer = asking.with_prices(stripe_calls.driver(), delivery, answer, price_ids)
     except StripeFault as fault:
         _fail(delivery, fault)
         return
     with step() as (session, now):
         asking.note(session, delivery, answer, asked_at=asked_at, now=now)
         webhooks.finish(session, delivery, asked_at=asked_at, now=now)
-    hints().wake_pushes(tenant_id)
+    hints().push(tenant_id)
 
 
 def _fail(delivery: Delivery, fault: StripeFault) -> None:

@@ -1,7 +1,7 @@
 """What an event makes us ask Stripe, and what follows from the answer.
 
-    ask      no transaction is open
-    note     in one transaction, under the tenant's lock
+ask      no transaction is open
+note     in one transaction, under the tenant's lock
 """
 
 from collections.abc import Sequence

@@ -77,6 +77,4 @@ def _read(header: str) -> tuple[str, list[str]]:
 def _is_by(secret: str, signed: bytes, signatures: Iterable[str]) -> bool:
     wanted = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode()
     # Compared as bytes: a header may hold letters that no digest has.
-    return any(
-        hmac.compare_digest(wanted, given.encode(errors="replace")) for given in signatures
-    )
+    return any(hmac.compare_digest(wanted, given.encode(errors="replace")) for given in signatures)

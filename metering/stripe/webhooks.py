@@ -203,9 +203,7 @@ def claim(
         return None
     row.due_at = now + min(LONGEST, PATIENCE * 2 ** min(row.attempts, 10))
     row.attempts += 1
-    return Delivery(
-        tenant_id, mode, event_id, row.account_id, subject_of(row.type), row.object_id
-    )
+    return Delivery(tenant_id, mode, event_id, row.account_id, subject_of(row.type), row.object_id)
 
 
 def finish(session: Session, delivery: Delivery, *, asked_at: datetime, now: datetime) -> None:
@@ -240,7 +238,9 @@ def finish(session: Session, delivery: Delivery, *, asked_at: datetime, now: dat
 
 
 # A report is also about a meter, but is not handled by reading the meter.
-_NAMES = {f"{prefix}{type}": subject for type, subject in SUBJECTS.items() for prefix in ("", "v1.")}
+_NAMES = {
+    f"{prefix}{type}": subject for type, subject in SUBJECTS.items() for prefix in ("", "v1.")
+}
 
 
 def fail(session: Session, delivery: Delivery, error: str) -> None:

@@ -59,8 +59,8 @@ def _believed(body: bytes) -> Notice:
     """What the webhook is about, if Stripe sent it. Raises DomainError if it did not."""
     config = runtime.current().config
     secrets = {
-        "live": config.stripe_webhook_secrets_live,
-        "test": config.stripe_webhook_secrets_test,
+        "live": _each(config.stripe_webhook_secret_live),
+        "test": _each(config.stripe_webhook_secret_test),
     }
     mode = signature.mode_of(body, request.headers.get("Stripe-Signature"), secrets, now=g.now)
     notice = webhooks.read(body)
@@ -69,6 +69,11 @@ def _believed(body: bytes) -> Notice:
             f"a {notice.mode} event is signed with the secret for {mode} events"
         )
     return notice
+
+
+def _each(secrets: str | None) -> list[str]:
+    """While a secret is being rolled there are two, divided by a comma."""
+    return secrets.split(",") if secrets else []
 
 
 def _take(notice: Notice) -> str:

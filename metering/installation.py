@@ -207,6 +207,14 @@ def tenants_with_pushes(session: Session, *, now: datetime) -> list[str]:
     return sorted(busy)
 
 
+def connected_tenants(session: Session) -> list[str]:
+    """The tenants that have a Stripe account."""
+    return list(session.execute(text(_CONNECTED)).scalars())
+
+
+_CONNECTED = "SELECT DISTINCT tenant_id FROM account_bindings ORDER BY tenant_id"
+
+
 @dataclass(frozen=True)
 class Totals:
     """The installation's running totals and its backlog, in events and seconds."""

@@ -28,6 +28,7 @@ TIMEOUT_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
 FOLD_JOB = "jobs.counters.fold_shard"
 FILL_JOB = "jobs.unique.fill"
+WEBHOOK_JOB = "jobs.webhooks.handle"
 BACKTEST_JOB = "jobs.backtest.run"
 PUSH_JOB = "jobs.deltas.push"
 PUSH_FLAG_SECONDS = 20
@@ -116,6 +117,12 @@ class Hints:
     def answer_backtest(self, tenant_id: str, backtest_id: str) -> bool:
         """Enqueue the next stretch of a back-test; False if Redis is away."""
         return self._try(lambda: enqueue(self._redis, BULK, BACKTEST_JOB, tenant_id, backtest_id))
+
+    def handle_webhook(self, tenant_id: str, mode: str, event_id: str) -> bool:
+        """Enqueue the handling of an event of Stripe's that was taken; False if Redis is away."""
+        return self._try(
+            lambda: enqueue(self._redis, STRIPE, WEBHOOK_JOB, tenant_id, mode, event_id)
+        )
 
     def workers(self) -> dict[str, int]:
         """How many workers serve each queue; empty if Redis is away."""

@@ -10,6 +10,7 @@ from typing import cast
 
 from jobs.limits import RedisLimiter
 from jobs.runtime import config
+from metering.stripe import recording
 from metering.stripe.confirming import Check
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.driver import Driver, StripeFault
@@ -45,29 +46,7 @@ def driver() -> Driver:
 
 def send(claim: Claim) -> Outcome:
     """Send one push; whatever happens is an outcome, never an error."""
-    stream = claim.stream
-    try:
-        driver().send_meter_event(
-            cast(Mode, stream.mode),
-            stream.account_id,
-            event_name=stream.event_name,
-            stripe_customer=stream.stripe_customer,
-            value=claim.quantity,
-            timestamp=claim.stamped_at,
-            identifier=claim.identifier,
-            idempotency_key=claim.idempotency_key,
-            urgent=claim.is_urgent,
-        )
-    except StripeFault as fault:
-        return Outcome(
-            fault.kind,
-            fault.message,
-            is_answered=fault.answered,
-            is_sent=fault.sent,
-            status=fault.status,
-            retry_after=fault.retry_after,
-        )
-    return Outcome("accepted")
+    return recording.send(driver(), claim)
 
 
 def hourly_totals(check: Check) -> Mapping[datetime, Decimal] | None:

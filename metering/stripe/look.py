@@ -152,7 +152,7 @@ class Look:
         made = [
             {
                 "tenant_id": self.tenant_id,
-                "stream_id": f"str_{secrets.token_hex(12)}",
+                "stream_id": stream_id(),
                 "mode": key.mode,
                 "account_id": key.account_id,
                 "event_name": key.event_name,
@@ -470,7 +470,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT basis FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = t.stream_id
-      AND segment_start = w.segment_start AND state <> 'rejected'
+      AND segment_start = w.segment_start AND state <> 'rejected' AND basis <> 'direct'
     OFFSET 0
 ) AS p
 """
@@ -499,3 +499,8 @@ def _rank(key: SegmentKey, asking: Sequence[Row]) -> tuple[bool, datetime]:
 def key_of(stream: PushStream) -> StreamKey:
     """What the stream is."""
     return StreamKey(stream.mode, stream.account_id, stream.event_name, stream.stripe_customer)
+
+
+def stream_id() -> str:
+    """A name for a new stream."""
+    return f"str_{secrets.token_hex(12)}"

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0004"
 down_revision = "0003"
@@ -115,7 +116,7 @@ def upgrade() -> None:
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.CheckConstraint("basis IN ('hour', 'period')", name=op.f("ck_pushes_basis")),
+        sa.CheckConstraint("basis IN ('hour', 'period', 'direct')", name=op.f("ck_pushes_basis")),
         sa.CheckConstraint(
             "state IN ('claimed', 'ambiguous', 'settled', 'confirmed', 'suspect', 'rejected',"
             " 'adopted')",
@@ -289,6 +290,9 @@ def upgrade() -> None:
         sa.Column("cancel_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("trial_end", sa.DateTime(timezone=True), nullable=True),
         sa.Column("is_paused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column(
+            "past_prices", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False
+        ),
         sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("mode IN ('live', 'test')", name=op.f("ck_subscription_items_mode")),
         sa.CheckConstraint("current_start < current_end", name=op.f("ck_subscription_items_span")),

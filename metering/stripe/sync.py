@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog.mirror import (
     StripeCustomer,
+    StripeInvoice,
     StripeMeter,
     StripePrice,
     SubscriptionItem,
@@ -31,7 +32,7 @@ from pricing.price import from_stripe, to_config
 
 REF = "stripemeter_customer_ref"
 LONGEST_REF = 255
-Kind = Literal["customer", "meter", "price", "subscription"]
+Kind = Literal["customer", "invoice", "meter", "price", "subscription"]
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,28 @@ def note_customers(
         schedules.apply_for_customer(session, place.tenant_id, ref, now=now)
 
 
+def note_invoices(
+    session: Session, place: Place, invoices: Sequence[answers.Invoice], *, now: datetime
+) -> list[str]:
+    """Write down until when usage still reaches each invoice; what follows for the periods is said
+    by `invoices.note`. Returns: the ids of those that were not known from a later answer."""
+    rows = [
+        {
+            "invoice_id": invoice.id,
+            "stripe_customer": invoice.customer_id,
+            "subscription_id": invoice.subscription_id,
+            "status": invoice.status or "draft",
+            "period_start": invoice.period_start,
+            "period_end": invoice.period_end,
+            "finalizes_at": invoice.finalizes_at,
+            "finalized_at": invoice.finalized_at,
+        }
+        for invoice in invoices
+        if invoice.id is not None
+    ]
+    return sorted(_write(session, StripeInvoice, place, rows, now))
+
+
 def note_gone(session: Session, place: Place, kind: Kind, object_id: str, *, now: datetime) -> None:
     """Stripe knows no such object (any more): mark what we know of it."""
     locks.lock(session, place.tenant_id)
@@ -230,6 +253,7 @@ def finish_listing(session: Session, place: Place, *, listed_since: datetime) ->
 _STATES: Mapping[str, tuple[Any, Any, Mapping[str, Any]]] = {
     "meter": (StripeMeter, StripeMeter.meter_id, {"is_active": False}),
     "price": (StripePrice, StripePrice.price_id, {"is_active": False}),
+    "invoice": (StripeInvoice, StripeInvoice.invoice_id, {"status": "deleted"}),
 }
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from metering.billing import prices
 from metering.billing.amounts import Amounts, of_line, total
 from metering.billing.prices import InForce
-from metering.catalog.period import Span, calendar_month
+from metering.catalog.period import Span
 from metering.counters import usage, weeks
 from metering.counters.usage import MetricUsage, Usage
 from metering.counters.weeks import PastWeek
@@ -41,6 +41,7 @@ class Line:
 class Projection:
     """A customer's billing period: what was used, what it costs, and where that leads.
 
+    span: the billing period that most of the lines share; each line's usage has its own.
     totals: None where no line has a price, or their currencies differ.
     latest_period: where `lines` is empty, the last period with usage, if there is one.
     """
@@ -55,19 +56,25 @@ class Projection:
 def project(
     session: Session, tenant_id: str, customer_ref: str, span: Span | None, *, now: datetime
 ) -> Projection:
-    """Project one billing period, by default the one that holds `now`."""
-    period = span or calendar_month(now)
-    used = usage.of_customer(session, tenant_id, customer_ref, period, now=now)
-    names = [metric.metric for metric in used.metrics]
-    found = prices.in_force(session, tenant_id, customer_ref, names, period)
+    """Project one billing period, by default each metric's own that holds `now`."""
+    used = usage.of_customer(session, tenant_id, customer_ref, span, now=now)
+    by_span: dict[Span, list[str]] = {}
+    for metric in used.metrics:
+        by_span.setdefault(metric.span, []).append(metric.metric)
+    found: dict[str, InForce] = {}
+    for period, names in by_span.items():
+        found |= prices.in_force(session, tenant_id, customer_ref, names, period)
     metrics = [metric.read_by(found[metric.metric].aggregation) for metric in used.metrics]
-    past = _past_weeks(session, tenant_id, customer_ref, metrics, period, now)
+    past: dict[str, list[PastWeek]] = {}
+    for period in by_span:
+        sharing = [metric for metric in metrics if metric.span == period]
+        past |= _past_weeks(session, tenant_id, customer_ref, sharing, period, now)
     lines = [_line(m, found[m.metric], past.get(m.metric, []), now) for m in metrics]
     latest = None
     if not lines:
         latest = usage.latest_period(session, tenant_id, customer_ref, used.backlog)
     totals = total([line.amounts for line in lines if line.amounts is not None])
-    return Projection(period, lines, totals, used, latest)
+    return Projection(used.span, lines, totals, used, latest)
 
 
 def _past_weeks(

@@ -1,20 +1,22 @@
 """What was used: the one place where a shown number comes from, with its `as_of`."""
 
+from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from metering.catalog import period_sql
 from metering.catalog.period import Span, calendar_month
+from metering.counters import backlog as backlogs
+from metering.counters import carry
 from metering.counters.aggregation import reading
+from metering.counters.backlog import Backlog
 from metering.counters.models import Counter
-
-# How far the backlog is searched for one customer's share of it.
-BACKLOG_SEARCHED = 200
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class MetricUsage:
 
     value: by the metric's own aggregation.  watermark: None while nothing is counted yet.
     unfolded: events received and not yet counted, of whatever period.
+    closes_at: from when on its events are set aside; None: not known, or never.
     unique_complete: False while a freshly switched-on unique count is still being completed.
+    is_carried: nothing of it was counted in the period; its last value is an earlier period's.
     since_period: the start of the first period in which anything of it was counted.
     """
 
@@ -34,12 +38,14 @@ class MetricUsage:
     unit: str | None
     lateness_seconds: int
     span: Span
+    closes_at: datetime | None
     watermark: datetime | None
     event_count: int
     set_aside: int
     unfolded: int
     unique_complete: bool
     since_period: datetime | None
+    is_carried: bool
     sum_value: Decimal
     max_value: Decimal
     last_value: Decimal
@@ -54,27 +60,14 @@ class MetricUsage:
 
 
 @dataclass(frozen=True)
-class Backlog:
-    """A customer's events that are received and not yet counted, of whatever period.
+class Usage:
+    """A customer's usage at an instant. as_of: all received before it is in the numbers.
 
-    latest_at: the greatest occurred_at among them.
-    is_lower_bound: the tenant's backlog was too long to be searched to its end.
+    span: the billing period that most of the metrics share.
     """
 
-    by_metric: dict[str, int]
-    latest_at: datetime | None
-    is_lower_bound: bool
-
-    @property
-    def events(self) -> int:
-        return sum(self.by_metric.values())
-
-
-@dataclass(frozen=True)
-class Usage:
-    """A customer's usage at an instant. as_of: all received before it is in the numbers."""
-
     metrics: Sequence[MetricUsage]
+    span: Span
     as_of: datetime
     folded_at: datetime | None
     backlog: Backlog
@@ -90,74 +83,114 @@ def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:
 
 
 # One statement, for this is asked at every look at a widget. Metrics come first: few, and each
-# finds its counter by primary key. What came too late for good is no usage, but whoever looks for
-# it must find its metric.
-_OF_CUSTOMER = """
+# finds its period and its counter by primary key. What came too late for good is no usage, but
+# whoever looks for it must find its metric.
+_OF_CUSTOMER = f"""
+WITH drawn AS MATERIALIZED (
+    SELECT m.*, {period_sql.begun("%(customer_ref)s", "m.metric", "%(instant)s")} AS begun
+    FROM metrics m WHERE m.tenant_id = %(tenant_id)s
+), bounded AS MATERIALIZED (
+    SELECT d.*, {period_sql.start("d.begun", "%(instant)s::timestamptz")} AS start_at,
+           {period_sql.end("d.begun", "%(customer_ref)s", "d.metric", "%(instant)s::timestamptz")}
+               AS end_at,
+           {period_sql.is_held("d.begun", "%(instant)s")} IS TRUE AS is_held
+    FROM drawn d
+)
 SELECT waiting.since, used.*
 FROM (SELECT min(recorded_at) AS since FROM unfolded WHERE tenant_id = %(tenant_id)s) AS waiting
 LEFT JOIN (
-    SELECT m.metric, m.aggregation, m.display_name, m.unit, m.lateness_seconds,
-           m.unique_filled_to IS NULL AS unique_complete,
+    SELECT m.metric, m.aggregation, m.display_name, m.unit, m.lateness_seconds, m.carry_over,
+           m.unique_filled_to IS NULL AS unique_complete, m.start_at, m.end_at, m.is_held,
+           CASE WHEN m.is_held THEN (m.begun).closes_at END AS closes_at,
            c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.watermark,
            c.folded_at, coalesce(aside.events, 0) AS set_aside,
            (SELECT min(f.period_start) FROM counters f
             WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = %(customer_ref)s
               AND f.metric = m.metric) AS since_period
-    FROM metrics m
+    FROM bounded m
     LEFT JOIN counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
-        AND c.metric = m.metric AND c.period_start = %(period_start)s
-    LEFT JOIN (
-        SELECT metric, count(*) AS events FROM set_aside
+        AND c.metric = m.metric AND c.period_start = m.start_at
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS events FROM set_aside
         WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s
-          AND period_start = %(period_start)s
-        GROUP BY metric
-    ) AS aside ON aside.metric = m.metric
-    WHERE m.tenant_id = %(tenant_id)s AND (c.metric IS NOT NULL OR aside.events > 0)
+          AND metric = m.metric AND period_start = m.start_at
+        OFFSET 0
+    ) AS aside ON true
+    WHERE NOT %(is_exact)s OR m.start_at = %(instant)s
 ) AS used ON true
 ORDER BY used.metric
 """
 
 
 def of_customer(
-    session: Session, tenant_id: str, customer_ref: str, span: Span, *, now: datetime
+    session: Session, tenant_id: str, customer_ref: str, span: Span | None, *, now: datetime
 ) -> Usage:
-    """What the customer has used in the billing period that is exactly `span`."""
+    """What the customer has used: each metric in its own billing period that holds `now`.
+
+    span: a billing period instead; metrics whose periods begin elsewhere are left out.
+    """
     parameters = {
         "tenant_id": tenant_id,
         "customer_ref": customer_ref,
-        "period_start": span.start_at,
+        "instant": now if span is None else span.start_at,
+        "is_exact": span is not None,
     }
     rows = session.connection().exec_driver_sql(_OF_CUSTOMER, parameters).all()
     since = rows[0].since
-    backlog = _NO_BACKLOG if since is None else _backlog(session, tenant_id, customer_ref)
-    used = [row for row in rows if row.metric is not None]
+    waiting = backlogs.NONE
+    if since is not None:
+        waiting = backlogs.of_customer(session, tenant_id, customer_ref)
+    known = [row for row in rows if row.metric is not None]
+    metrics = []
+    for row in known:
+        last = row.last_value
+        if row.watermark is None and row.carry_over:
+            last = carry.carried(session, tenant_id, customer_ref, row.metric, row.start_at)
+        if last is not None or row.set_aside:
+            metrics.append(_metric_usage(row, last, waiting))
+    spans = [metric.span for metric in metrics] or [_span(row) for row in known if row.is_held]
     return Usage(
-        metrics=[_metric_usage(row, span, backlog) for row in used],
+        metrics=metrics,
+        span=span or _most_common(spans) or calendar_month(now),
         as_of=since or now,
-        folded_at=max((row.folded_at for row in used if row.folded_at), default=None),
-        backlog=backlog,
+        folded_at=max((row.folded_at for row in known if row.folded_at), default=None),
+        backlog=waiting,
     )
 
 
-def _metric_usage(row: Any, span: Span, backlog: Backlog) -> MetricUsage:
+def _most_common(spans: Sequence[Span]) -> Span | None:
+    return Tally(spans).most_common(1)[0][0] if spans else None
+
+
+def _span(row: Any) -> Span:
+    return Span(row.start_at.astimezone(UTC), row.end_at.astimezone(UTC))
+
+
+def _metric_usage(row: Any, last_value: Decimal | None, backlog: Backlog) -> MetricUsage:
     is_counted = row.watermark is not None
+    value = reading(row.aggregation, row, row.unique_count) if is_counted else Decimal(0)
+    is_carried = not is_counted and last_value is not None
+    if is_carried and row.aggregation == "last":
+        value = last_value or Decimal(0)
     return MetricUsage(
         metric=row.metric,
-        value=reading(row.aggregation, row, row.unique_count) if is_counted else Decimal(0),
+        value=value,
         aggregation=row.aggregation,
         display_name=row.display_name,
         unit=row.unit,
         lateness_seconds=row.lateness_seconds,
-        span=span,
+        span=_span(row),
+        closes_at=row.closes_at,
         watermark=row.watermark,
         event_count=row.event_count or 0,
         set_aside=row.set_aside,
         unfolded=backlog.by_metric.get(row.metric, 0),
         unique_complete=row.unique_complete,
         since_period=row.since_period,
+        is_carried=is_carried,
         sum_value=row.sum_value or Decimal(0),
         max_value=row.max_value or Decimal(0),
-        last_value=row.last_value or Decimal(0),
+        last_value=last_value or Decimal(0),
         unique_count=row.unique_count or 0,
     )
 
@@ -174,8 +207,30 @@ def latest_period(
     ).first()
     known = [Span(row.period_start, row.period_end)] if row else []
     if backlog.latest_at is not None:
-        known.append(calendar_month(backlog.latest_at))
+        known.append(periods_at(session, tenant_id, customer_ref, backlog.latest_at)[0])
     return max(known, default=None)
+
+
+_PERIODS_AT = """
+SELECT start_at, end_at FROM billing_periods
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s
+  AND start_at <= %(instant)s AND end_at > %(instant)s
+UNION
+SELECT period_start, period_end FROM counters
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s
+  AND period_start <= %(instant)s AND period_end > %(instant)s
+ORDER BY 1, 2
+"""
+
+
+def periods_at(
+    session: Session, tenant_id: str, customer_ref: str, instant: datetime
+) -> list[Span]:
+    """The customer's billing periods that hold the instant, and at last the calendar month."""
+    parameters = {"tenant_id": tenant_id, "customer_ref": customer_ref, "instant": instant}
+    rows = session.connection().exec_driver_sql(_PERIODS_AT, parameters)
+    found = [_span(row) for row in rows]
+    return [*found, calendar_month(instant)]
 
 
 def watermark(
@@ -188,36 +243,3 @@ def watermark(
     if metric is not None:
         statement = statement.where(Counter.metric == metric)
     return session.scalar(statement)
-
-
-# LATERAL with OFFSET 0 keeps the planner from scanning the ledger for a handful of rows.
-_UNFOLDED = """
-WITH waiting AS MATERIALIZED (
-    SELECT recorded_at, idempotency_key FROM unfolded WHERE tenant_id = %(tenant_id)s
-    ORDER BY recorded_at LIMIT %(most)s
-)
-SELECT e.metric, count(*) FILTER (WHERE e.customer_ref = %(customer_ref)s) AS mine,
-       max(e.occurred_at) FILTER (WHERE e.customer_ref = %(customer_ref)s) AS latest_at,
-       count(*) AS searched
-FROM waiting
-CROSS JOIN LATERAL (
-    SELECT metric, customer_ref, occurred_at FROM events
-    WHERE tenant_id = %(tenant_id)s AND idempotency_key = waiting.idempotency_key OFFSET 0
-) AS e
-GROUP BY 1
-"""
-_NO_BACKLOG = Backlog(by_metric={}, latest_at=None, is_lower_bound=False)
-
-
-def _backlog(session: Session, tenant_id: str, customer_ref: str) -> Backlog:
-    parameters = {
-        "tenant_id": tenant_id,
-        "customer_ref": customer_ref,
-        "most": BACKLOG_SEARCHED,
-    }
-    rows = session.connection().exec_driver_sql(_UNFOLDED, parameters).all()
-    return Backlog(
-        by_metric={row.metric: row.mine for row in rows if row.mine},
-        latest_at=max((row.latest_at for row in rows if row.latest_at), default=None),
-        is_lower_bound=sum(row.searched for row in rows) >= BACKLOG_SEARCHED,
-    )

@@ -102,10 +102,10 @@ def _difference(
     period = periods.at(source, key.start_at)
     until = destination.until
     end = None if until is None or until >= period.end_at else until
-    whole = _read(session, tenant_id, source, destination.aggregation, period, end)
+    whole = _read(session, tenant_id, source, destination, period, end)
     if destination.since <= period.start_at:
         return whole
-    before = _read(session, tenant_id, source, destination.aggregation, period, destination.since)
+    before = _read(session, tenant_id, source, destination, period, destination.since)
     return whole - before
 
 
@@ -133,11 +133,12 @@ def _read(
     session: Session,
     tenant_id: str,
     source: Source,
-    aggregation: str,
+    destination: Destination,
     period: PeriodOf,
     until: datetime | None,
 ) -> Decimal:
     """A period's reading, whole or up to an instant."""
+    aggregation = destination.aggregation
     parameters: dict[str, Any] = {
         "tenant_id": tenant_id,
         "customer_ref": source.customer_ref,
@@ -157,7 +158,7 @@ def _read(
         value: Decimal | None = part.max_value if aggregation == "max" else part.last_value
         if value is not None:
             return value
-    if aggregation == "last":
+    if aggregation == "last" and destination.carries_over:
         stood = carried(session, tenant_id, source.customer_ref, source.metric, period.start_at)
         return ZERO if stood is None else stood
     return ZERO

@@ -39,6 +39,7 @@ class Destination:
     """A stream that a mapping leads to, and how the metric is read for it.
 
     since, until: the mapping's time.  is_pinned: usage has gone to Stripe by the mapping before.
+    carries_over: a gauge that stands until it is reported anew.
     """
 
     stream: StreamKey
@@ -47,6 +48,7 @@ class Destination:
     since: datetime
     until: datetime | None
     is_pinned: bool
+    carries_over: bool = False
 
     @property
     def basis(self) -> str:
@@ -256,6 +258,7 @@ class Atlas:
             since=mapping.effective_from,
             until=mapping.effective_until,
             is_pinned=mapping.pushed_at is not None,
+            carries_over=metric is not None and metric.carry_over,
         )
 
     def active_items(

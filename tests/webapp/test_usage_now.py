@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from metering.catalog.period import Span
+from metering.catalog.period import calendar_month
 from tests.support import entry, fold_all, put
 from tests.webapp.support import AppMaker, Clock, assert_problem
-from webapp.usage.views import _billing_period
 
 PROJECTION, CURRENT = "/v1/usage/projection", "/v1/usage/current"
 APRIL = "2026-04-01T00:00:00Z"
@@ -243,11 +242,10 @@ def test_a_large_body_is_refused(client: FlaskClient) -> None:
 @given(st.integers(0, 3_150_000_000))
 def test_any_instant_lies_in_the_period_that_is_taken_for_it(seconds: int) -> None:
     now = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    period = _billing_period(None, None, now)
+    period = calendar_month(now)
     assert period.start_at <= now < period.end_at
-    assert _billing_period(period.start_at, period.end_at, MIDDLE) == period
-    assert _billing_period(period.end_at, None, MIDDLE).start_at == period.end_at
-    assert isinstance(period, Span)
+    assert calendar_month(period.start_at) == period
+    assert calendar_month(period.end_at).start_at == period.end_at
     assert Decimal(period.elapsed_seconds(now)) >= 0
 
 

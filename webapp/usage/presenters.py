@@ -14,11 +14,11 @@ def span(value: Span) -> dict[str, str]:
     return {"start": wire.instant(value.start_at), "end": wire.instant(value.end_at)}
 
 
-def current(customer_ref: str, period: Span, usage: Usage) -> dict[str, Any]:
+def current(customer_ref: str, usage: Usage) -> dict[str, Any]:
     """The answer of `GET /v1/usage/current`."""
     return {
         "customerRef": customer_ref,
-        "period": span(period),
+        "period": span(usage.span),
         "asOf": wire.instant(usage.as_of),
         "metrics": [_metric(metric, usage) for metric in usage.metrics],
         "unfolded": usage.backlog.events,
@@ -28,7 +28,7 @@ def current(customer_ref: str, period: Span, usage: Usage) -> dict[str, Any]:
 
 
 def _metric(metric: MetricUsage, usage: Usage) -> dict[str, Any]:
-    shown = {
+    shown: dict[str, Any] = {
         "name": metric.metric,
         "displayName": metric.display_name,
         "current": wire.decimal(metric.value),
@@ -39,12 +39,23 @@ def _metric(metric: MetricUsage, usage: Usage) -> dict[str, Any]:
         "setAside": metric.set_aside,
         "unfolded": metric.unfolded,
         "latenessSeconds": metric.lateness_seconds,
-        # A period that no subscription is bound to does not close: nothing comes too late.
-        "effectiveLatenessSeconds": None,
+        "effectiveLatenessSeconds": _effective_lateness(metric),
     }
+    if metric.span != usage.span:
+        shown["period"] = span(metric.span)
     if metric.aggregation == "unique":
         shown["uniqueComplete"] = metric.unique_complete
     return shown
+
+
+def _effective_lateness(metric: MetricUsage) -> int | None:
+    """For how long after the period's end usage is still counted in it.
+
+    A period that no subscription is bound to does not close: nothing comes too late.
+    """
+    if metric.closes_at is None:
+        return None
+    return int((metric.closes_at - metric.span.end_at).total_seconds())
 
 
 def history(question: Question, answered: History, as_of: datetime) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from metering.billing.amounts import Amounts
 from metering.billing.projection import Line, Projection
+from metering.catalog.period import Span
 from pricing import presentation
 from pricing.graduated import Graduated
 from pricing.money import Currency, show
@@ -28,7 +29,7 @@ def projection(customer_ref: str, projected: Projection, now: datetime) -> dict[
         "periodStart": wire.instant(projected.span.start_at),
         "periodEnd": wire.instant(projected.span.end_at),
         "currency": projected.totals.currency.code if projected.totals else None,
-        "lineItems": [_line(line) for line in projected.lines],
+        "lineItems": [_line(line, projected.span) for line in projected.lines],
         **_totals(projected.totals),
         "freshness": {
             "asOf": wire.instant(usage.as_of),
@@ -75,6 +76,8 @@ def _warnings(projected: Projection) -> Iterator[str]:
             )
         if line.price.note is not None:
             yield f"{metric}: {line.price.note}"
+        if line.usage.is_carried and line.usage.aggregation == "last":
+            yield f"{metric} had no event in the period; its last value before is carried over"
         if line.usage.aggregation == "unique" and not line.usage.unique_complete:
             yield f"the unique count of {metric} is still being completed"
     if len(set(priced)) > 1:
@@ -82,7 +85,7 @@ def _warnings(projected: Projection) -> Iterator[str]:
         yield f"the lines are in different currencies ({several}), which have no total"
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: Line, head: Span) -> dict[str, Any]:
     metric, band, price = line.usage, line.projected, line.price.price
     shown: dict[str, Any] = {
         "metric": metric.metric,
@@ -97,6 +100,9 @@ def _line(line: Line) -> dict[str, Any]:
         "setAside": metric.set_aside,
         "unfolded": metric.unfolded,
     }
+    if metric.span != head:
+        shown["periodStart"] = wire.instant(metric.span.start_at)
+        shown["periodEnd"] = wire.instant(metric.span.end_at)
     if price is None or line.amounts is None:
         shown |= {"currency": None, "model": None, "unitPrice": None, "exact": None}
         shown |= _amounts(_LINE_TOTALS, [None] * len(_LINE_TOTALS), None)

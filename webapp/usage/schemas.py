@@ -38,7 +38,13 @@ class MetricUsageSchema(WireSchema):
     effective_lateness_seconds = fields.Integer(
         required=True,
         allow_none=True,
-        metadata={"description": "null: the period is bound to no subscription and stays open"},
+        metadata={
+            "description": "null: the period is bound to no subscription and stays open, or when"
+            " it closes is not known yet"
+        },
+    )
+    period = fields.Nested(
+        TimeRangeSchema, metadata={"description": "the metric's own, where it is another"}
     )
     unique_complete = fields.Boolean(
         metadata={"description": "false while earlier events are being searched for resources"}
@@ -46,7 +52,7 @@ class MetricUsageSchema(WireSchema):
 
 
 class CurrentAnswerSchema(WireSchema):
-    """A customer's usage in the current billing period."""
+    """A customer's usage in the current billing period: the one that most metrics share."""
 
     customer_ref = fields.String(required=True)
     period = fields.Nested(TimeRangeSchema, required=True)
@@ -105,6 +111,10 @@ class LineItemSchema(WireSchema):
         validate=validate.OneOf(BASES),
         metadata={"description": "none: nothing is left to guess"},
     )
+    period_start = fields.String(
+        metadata=_INSTANT | {"description": "of the metric's own period, where it is another"}
+    )
+    period_end = fields.String(metadata=_INSTANT)
     mapping_id = fields.String(required=True, allow_none=True)
     currency = fields.String(required=True, allow_none=True)
     model = fields.String(required=True, allow_none=True)

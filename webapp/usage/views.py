@@ -1,5 +1,6 @@
 """What a customer has used, is heading for, and used when."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -8,7 +9,7 @@ from flask import Blueprint, Response, g
 
 from metering.billing import projection as billing
 from metering.catalog import metrics
-from metering.catalog.period import Span, calendar_month
+from metering.catalog.period import Span
 from metering.counters import history, usage
 from metering.errors import NotFoundError
 from webapp import wire
@@ -40,9 +41,8 @@ blueprint = Blueprint("usage", __name__, url_prefix="/v1/usage")
 )
 def current(tenant_id: str, query: dict[str, Any]) -> Response:
     """Each metric by its own aggregation, with its `asOf` and what is not in the number yet."""
-    period = calendar_month(g.now)
-    found = usage.of_customer(db.session(), tenant_id, query["customer_ref"], period, now=g.now)
-    return wire.answer(presenters.current(query["customer_ref"], period, found))
+    found = usage.of_customer(db.session(), tenant_id, query["customer_ref"], None, now=g.now)
+    return wire.answer(presenters.current(query["customer_ref"], found))
 
 
 @blueprint.post("/projection")
@@ -57,33 +57,38 @@ def current(tenant_id: str, query: dict[str, Any]) -> Response:
     )
 )
 def projection(tenant_id: str, body: dict[str, Any]) -> Response:
-    """The billing period that holds `periodStart`, by default the current one.
+    """The billing period that begins at `periodStart`, by default each metric's current one.
 
     Sums and counts are projected to the period's end with a low-high band: by hour of the week
     where at least 4 whole weeks of the customer's history are known, else evenly. Other readings
     do not grow with time and stay as they are. All of a metric's usage is at the price in force at
     the period's end. A metric without a price is listed with `unitPrice: null` and a warning."""
-    period = _billing_period(body.get("period_start"), body.get("period_end"), g.now)
-    found = billing.project(db.session(), tenant_id, body["customer_ref"], period, now=g.now)
-    return wire.answer(projected.projection(body["customer_ref"], found, g.now))
-
-
-def _billing_period(start: datetime | None, end: datetime | None, now: datetime) -> Span:
-    """The period meant by the given bounds; refused where they are not a period's own."""
-    period = calendar_month(start or now)
-    if start is None and end is not None:
+    session, customer_ref = db.session(), body["customer_ref"]
+    start, period = body.get("period_start"), None
+    if start is not None:
+        known = usage.periods_at(session, tenant_id, customer_ref, start)
+        period = _billing_period(start, body.get("period_end"), known)
+    elif body.get("period_end") is not None:
         raise wire.invalid_field("periodStart", "is needed where periodEnd is given")
-    if start is not None and start != period.start_at:
+    found = billing.project(session, tenant_id, customer_ref, period, now=g.now)
+    return wire.answer(projected.projection(customer_ref, found, g.now))
+
+
+def _billing_period(start: datetime, end: datetime | None, known: Sequence[Span]) -> Span:
+    """The one of the known periods that is meant; refused where these are no period's bounds."""
+    begun = [span for span in known if span.start_at == start]
+    if not begun:
         raise wire.invalid_field(
             "periodStart",
             "is not the start of a billing period; the one that holds it starts at "
-            + wire.instant(period.start_at),
+            + wire.instant(known[0].start_at),
         )
-    if end is not None and end != period.end_at:
-        raise wire.invalid_field(
-            "periodEnd", f"is not this period's end, which is {wire.instant(period.end_at)}"
-        )
-    return period
+    for span in begun:
+        if end is None or span.end_at == end:
+            return span
+    raise wire.invalid_field(
+        "periodEnd", f"is not this period's end, which is {wire.instant(begun[0].end_at)}"
+    )
 
 
 @blueprint.get("/history")

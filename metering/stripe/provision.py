@@ -57,7 +57,8 @@ def make(stripe: Calls, place: Place, wanted: Wanted) -> Made:
             InvalidInputError for a price that Stripe cannot hold.
     """
     mode: Mode = "live" if place.mode == "live" else "test"
-    parameters = _parameters(wanted, meter_id="mtr_", product_id="prod_")
+    # Said before anything is made: a price that Stripe cannot hold.
+    _parameters(wanted, meter_id="mtr_", product_id="prod_")
     mark = _digest(place, wanted)
     meter = _meter(stripe, mode, place.account_id, wanted.event_name)
     is_new_meter = meter is None

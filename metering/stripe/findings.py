@@ -1,11 +1,11 @@
 """What is stuck between us and Stripe, each with its reason and the way out; no money here.
 
-    held        a customer's metric that has nowhere to go as things are
-    blocked     a stream whose pushes Stripe refuses
-    halted      an account that does not answer, or not to our key
-    doubtful    pushes of which only Stripe's own totals can tell whether it has them
-    drift       pushes that Stripe accepted and whose hour adds up to something else there
-    unsendable  usage that Stripe would bill on no invoice
+held        a customer's metric that has nowhere to go as things are
+blocked     a stream whose pushes Stripe refuses
+halted      an account that does not answer, or not to our key
+doubtful    pushes of which only Stripe's own totals can tell whether it has them
+drift       pushes that Stripe accepted and whose hour adds up to something else there
+unsendable  usage that Stripe would bill on no invoice
 """
 
 from collections import defaultdict

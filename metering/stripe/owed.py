@@ -194,8 +194,11 @@ def counted_since(
 
 @dataclass(frozen=True)
 class Told:
-    """What was pushed of a period and not refused. confirmed: by Stripe's own totals, or taken
-    over from other code.  open: of which Stripe may know nothing yet."""
+    """What was pushed of a period and not refused; what callers recorded directly is not counted
+    here and not in this.
+
+    confirmed: by Stripe's own totals, or taken over from other code.  open: on its way.
+    """
 
     pushed: Decimal = ZERO
     confirmed: Decimal = ZERO
@@ -212,6 +215,7 @@ CROSS JOIN LATERAL (
     SELECT quantity, state FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = w.stream_id
       AND segment_start >= w.start_at AND segment_start < w.end_at AND state <> 'rejected'
+      AND basis <> 'direct'
     OFFSET 0
 ) AS p
 GROUP BY w.number
@@ -260,9 +264,7 @@ ORDER BY t.stream_id
 """
 
 
-def fed_by(
-    session: Session, tenant_id: str, sources: Iterable[Source]
-) -> dict[Source, list[Fed]]:
+def fed_by(session: Session, tenant_id: str, sources: Iterable[Source]) -> dict[Source, list[Fed]]:
     """The streams that these customers' metrics feed, or once did."""
     found: dict[Source, list[Fed]] = defaultdict(list)
     wanted = sorted(set(sources))

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 from sqlalchemy.orm import Session
 
@@ -189,7 +190,7 @@ def _joined(parts: Iterable[list[Part] | None]) -> list[Part] | None:
 
 def _overlap(spans: Iterable[Span]) -> bool:
     ordered = sorted(spans)
-    return any(b.start_at < a.end_at for a, b in zip(ordered, ordered[1:], strict=False))
+    return any(b.start_at < a.end_at for a, b in pairwise(ordered))
 
 
 _SHARED = "how much of it is missing only its segments could tell"

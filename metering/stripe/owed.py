@@ -19,6 +19,7 @@ from metering.catalog.models import MetricMapping
 from metering.catalog.period import Span
 from metering.counters.aggregation import Aggregated, reading
 from metering.stripe.spans import Source
+from metering.tenancy import tenants
 
 ZERO = Decimal(0)
 
@@ -66,6 +67,7 @@ class Shares:
 
     def __init__(self, session: Session, tenant_id: str, names: Iterable[str]) -> None:
         wanted = sorted(set(names))
+        self._is_test_tenant = tenants.get(session, tenant_id).mode == "test" if wanted else True
         self._metrics = metrics.found(session, tenant_id, wanted)
         self._mappings: dict[str, list[MetricMapping]] = defaultdict(list)
         for mapping in session.scalars(
@@ -75,8 +77,14 @@ class Shares:
         ):
             self._mappings[mapping.metric].append(mapping)
 
+    def own_aggregation(self, metric: str) -> str:
+        """How the metric is read where no mapping says it."""
+        return self._metrics[metric].aggregation
+
     def of(self, mode: str, source: Source, span: Span) -> _Share | None:
         """None where no mapping leads anywhere in the mode within the period."""
+        if mode == "live" and self._is_test_tenant:
+            return None
         within = [
             mapping
             for mapping in self._mappings[source.metric]
@@ -84,6 +92,7 @@ class Shares:
             and mapping.customer_ref in (None, source.customer_ref)
             and mapping.effective_from < span.end_at
             and (mapping.effective_until is None or mapping.effective_until > span.start_at)
+            and _leads_somewhere(mapping)
         ]
         if not within:
             return None
@@ -95,6 +104,12 @@ class Shares:
             min(mapping.effective_from for mapping in within),
             None if None in ends else max(end for end in ends if end is not None),
         )
+
+
+def _leads_somewhere(mapping: MetricMapping) -> bool:
+    """Else it only prices."""
+    of = (mapping.meter_event_name, mapping.meter_id, mapping.price_id, mapping.shadow_price_id)
+    return any(each is not None for each in of)
 
 
 def owed(

@@ -15,7 +15,7 @@ from itertools import combinations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metering.stripe import deltas
+from metering.stripe import deltas, tally
 from metering.stripe.destinations import StreamKey
 from metering.stripe.models import Push
 
@@ -161,6 +161,8 @@ def judge(
             drifted += 1
             _note_drift(held, totals.get(hour, Decimal(0)))
     session.flush()
+    verdicts = ["confirmed"] * confirmed + ["missing"] * rejected
+    tally.add(session, check.tenant_id, ((check.stream.mode, each) for each in verdicts))
     return Judged(confirmed, rejected, drifted)
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from metering.stripe import connections, look, unsent
+from metering.stripe import connections, look, tally, unsent
 from metering.stripe.destinations import StreamKey
 from metering.stripe.look import LEASE, Cadence, Look, key_of
 from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream, StreamSource
@@ -172,6 +172,8 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
         if push.state in OPEN_STATES and (is_latest or outcome.kind == "accepted"):
             settling.settle(push, claimed.stream, outcome)
     settling.finish()
+    said = ((claimed.stream.mode, outcome.kind) for claimed, outcome in answers.values())
+    tally.add(session, settling.tenant_id, said)
 
 
 class _Settling:

@@ -1,6 +1,14 @@
 """Streams to Stripe, what is unsent of them, and every promise ever made to Stripe."""
 
-from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from metering.catalog.mirror import MODES
@@ -50,6 +58,12 @@ class PushStream(Base):
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "stream_id"),
         UniqueConstraint("tenant_id", "mode", "account_id", "event_name", "stripe_customer"),
+        Index(
+            "ix_push_streams_blocked",
+            "tenant_id",
+            "blocked_at",
+            postgresql_where=text("blocked_kind IS NOT NULL"),
+        ),
         CheckConstraint(MODES, name="mode"),
     )
 
@@ -122,6 +136,12 @@ class Push(Base):
             "settled_at",
             postgresql_where=text("state = 'settled'"),
         ),
+        Index(
+            "ix_pushes_drifting",
+            "tenant_id",
+            "stream_id",
+            postgresql_where=text("state = 'settled' AND error IS NOT NULL"),
+        ),
         CheckConstraint("basis IN ('hour', 'period', 'direct')", name="basis"),
         CheckConstraint(f"state IN ({', '.join(repr(state) for state in STATES)})", name="state"),
     )
@@ -143,6 +163,26 @@ class Push(Base):
     settled_at: Mapped[Instant | None]
     confirmed_at: Mapped[Instant | None]
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class PushTotal(Base):
+    """How many calls and verdicts there were, ever: the running totals behind `/metrics`.
+
+    outcome: what Stripe said to a call (`accepted`, `rejected`, `retry` …), or what its own totals
+             said of a push (`confirmed`, `missing`).
+    """
+
+    __tablename__ = "push_totals"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "mode", "outcome"),
+        CheckConstraint(MODES, name="mode"),
+        {"postgresql_with": {"fillfactor": "50"}},
+    )
+
+    tenant_id: Mapped[Key]
+    mode: Mapped[Key]
+    outcome: Mapped[Key]
+    total: Mapped[int] = mapped_column(BigInteger)
 
 
 class Unsent(Base):

@@ -97,6 +97,13 @@ def upgrade() -> None:
             name=op.f("uq_push_streams_tenant_id_mode_account_id_event_name_stripe_customer"),
         ),
     )
+    op.create_index(
+        "ix_push_streams_blocked",
+        "push_streams",
+        ["tenant_id", "blocked_at"],
+        unique=False,
+        postgresql_where=sa.text("blocked_kind IS NOT NULL"),
+    )
     op.create_table(
         "pushes",
         sa.Column("tenant_id", sa.Text(collation="C"), nullable=False),
@@ -150,6 +157,23 @@ def upgrade() -> None:
         ["tenant_id", "stream_id"],
         unique=True,
         postgresql_where=sa.text("state IN ('claimed', 'ambiguous')"),
+    )
+    op.create_index(
+        "ix_pushes_drifting",
+        "pushes",
+        ["tenant_id", "stream_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'settled' AND error IS NOT NULL"),
+    )
+    op.create_table(
+        "push_totals",
+        sa.Column("tenant_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("mode", sa.Text(collation="C"), nullable=False),
+        sa.Column("outcome", sa.Text(collation="C"), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("mode IN ('live', 'test')", name=op.f("ck_push_totals_mode")),
+        sa.PrimaryKeyConstraint("tenant_id", "mode", "outcome", name=op.f("pk_push_totals")),
+        postgresql_with={"fillfactor": "50"},
     )
     op.create_table(
         "stream_sources",

@@ -43,6 +43,7 @@ class Partition:
     account: str
     livemode: bool
     objects: dict[str, dict[str, Json]] = field(default_factory=dict)
+    derived: dict[str, Any] = field(default_factory=dict)  # made from the objects, never stored
 
     def of(self, kind: str) -> dict[str, Json]:
         """The objects of a kind by id, in the order of their making."""
@@ -115,3 +116,24 @@ def found(method: str, path: str) -> Iterator[tuple[Route, dict[str, str]]]:
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
+
+
+OnTime = Callable[[Any, Partition, int], None]
+OnDelivery = Callable[[Any, Partition, Json], None]
+
+ON_TIME: list[OnTime] = []
+ON_DELIVERY: list[OnDelivery] = []
+
+
+def on_time(work: OnTime) -> OnTime:
+    """Have `work(world, partition, until)` called whenever the clock has moved: it does what has
+    fallen due up to `until`, earliest first, each step under `with world.at(instant):`."""
+    ON_TIME.append(work)
+    return work
+
+
+def on_delivery(work: OnDelivery) -> OnDelivery:
+    """Have `work(world, partition, event)` called when an endpoint answers an event with a 2xx;
+    also at once for an event that no endpoint wants."""
+    ON_DELIVERY.append(work)
+    return work

@@ -9,14 +9,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import load_dotenv
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+STRIPE = "https://api.stripe.com"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -35,19 +38,29 @@ class Config:
     sandbox: everything on one machine, open without a key on loopback.
     trusted_proxies: how many proxies in front of us may be believed on who the client is.
     clock_file: says how far the sandbox's clock was moved; see `webapp/clock.py`.
+    stripe_api_base: of a stand-in for Stripe on this machine; None: Stripe itself.
+    stripe_account:  the keys' own account, for mappings that name none.
+    stripe_webhook_secret_live, …_test: one, or several divided by commas.
+    stripe_limit_live, …_test: calls a second.
     """
 
-    database_url: str
-    redis_url: str
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
     sandbox: bool = False
     port: int = 3000
     bind_host: str = "0.0.0.0"  # a platform's router reaches us from elsewhere
     web_concurrency: int = 2
     web_threads: int = 8
-    metrics_token: str | None = None
+    metrics_token: str | None = field(default=None, repr=False)
     trusted_proxies: int = 0
-    stripe_live_key: str | None = None
-    stripe_test_key: str | None = None
+    stripe_live_key: str | None = field(default=None, repr=False)
+    stripe_test_key: str | None = field(default=None, repr=False)
+    stripe_webhook_secret_live: str | None = field(default=None, repr=False)
+    stripe_webhook_secret_test: str | None = field(default=None, repr=False)
+    stripe_account: str | None = None
+    stripe_api_base: str | None = None
+    stripe_limit_live: int = 1000
+    stripe_limit_test: int = 25
     log_level: str = "INFO"
     # Off only where the platform's Redis shows a certificate of its own making.
     redis_tls_verify: bool = True
@@ -105,6 +118,22 @@ def _is_url(url: str) -> bool:
     return True
 
 
+def _is_on_loopback(base: str) -> bool:
+    """True for an address of scheme, host and port, and of nothing else, on this machine."""
+    try:
+        parts = urlsplit(base)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return (
+        has_port
+        and parts.scheme in ("http", "https")
+        and parts.hostname in LOOPBACK
+        and base == f"{parts.scheme}://{parts.netloc}"
+        and "@" not in parts.netloc
+    )
+
+
 class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -123,6 +152,12 @@ class _Reader:
             trusted_proxies=self._number("TRUSTED_PROXIES", 0, 0, 10),
             stripe_live_key=self._stripe_key("STRIPE_LIVE_KEY", "live"),
             stripe_test_key=self._stripe_key("STRIPE_TEST_KEY", "test"),
+            stripe_webhook_secret_live=self._webhook_secret("STRIPE_WEBHOOK_SECRET_LIVE"),
+            stripe_webhook_secret_test=self._webhook_secret("STRIPE_WEBHOOK_SECRET_TEST"),
+            stripe_account=self._stripe_account(),
+            stripe_api_base=self._stripe_api_base(),
+            stripe_limit_live=self._number("STRIPE_LIMIT_LIVE", 1000, 1, 1_000_000),
+            stripe_limit_test=self._number("STRIPE_LIMIT_TEST", 25, 1, 1_000_000),
             log_level=self._level(),
             redis_tls_verify=self._flag("REDIS_TLS_VERIFY", default=True),
             metrics_shared=METRICS_DIRECTORY in self.environ,
@@ -194,6 +229,32 @@ class _Reader:
                 "STRIPEMETER_CLOCK_FILE moves the sandbox's clock: STRIPE_LIVE_KEY must be unset"
             )
         return Path(path)
+
+    def _webhook_secret(self, name: str) -> str | None:
+        secrets = [each.strip() for each in self.environ.get(name, "").split(",") if each.strip()]
+        if not all(each.startswith("whsec_") for each in secrets):
+            self.problems.append(f"{name} is not a webhook secret (whsec_…)")
+        return ",".join(secrets) or None
+
+    def _stripe_account(self) -> str | None:
+        account = self.environ.get("STRIPE_ACCOUNT", "").strip()
+        if account and not account.startswith("acct_"):
+            self.problems.append("STRIPE_ACCOUNT is not the id of an account (acct_…)")
+        return account or None
+
+    def _stripe_api_base(self) -> str | None:
+        """A stand-in's address. Keys go wherever it points: it must be this machine."""
+        base = self.environ.get("STRIPE_API_BASE", "").strip().rstrip("/")
+        if base in ("", STRIPE):
+            return None
+        if not _is_on_loopback(base):
+            self.problems.append(
+                f"STRIPE_API_BASE must be {STRIPE}, or a stand-in on this machine "
+                "(http://127.0.0.1:port)"
+            )
+        elif self.environ.get("STRIPE_LIVE_KEY", "").strip():
+            self.problems.append("STRIPE_API_BASE names a stand-in: STRIPE_LIVE_KEY must be unset")
+        return base
 
     def _level(self) -> str:
         level = self.environ.get("LOG_LEVEL", "INFO").strip().upper()

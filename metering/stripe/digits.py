@@ -1,16 +1,47 @@
-"""Numbers as Stripe's meter events take them: at most 15 significant digits, no exponent."""
+"""Quantities as Stripe's meters take them: plain digits, at most fifteen that count.
 
-from decimal import ROUND_DOWN, Context, Decimal
+Stripe adds meter events up in double precision and therefore refuses values of more than 15
+significant digits (code `meter_event_value_too_many_digits`). Zeros at either end only place the
+point and are not counted.
+"""
 
-SIGNIFICANT = 15
-_TRUNCATING = Context(prec=SIGNIFICANT, rounding=ROUND_DOWN)
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
+
+SIGNIFICANT_DIGITS = 15
+_DOWN = Context(prec=SIGNIFICANT_DIGITS, rounding=ROUND_DOWN, traps=[InvalidOperation])
+_NEAREST = Context(prec=SIGNIFICANT_DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+_EXACT = Context(prec=SIGNIFICANT_DIGITS, traps=[InvalidOperation, Inexact])
 
 
 def truncated(value: Decimal) -> Decimal:
-    """The value cut toward zero to 15 significant digits."""
-    return _TRUNCATING.plus(value)
+    """The part of a quantity that one meter event can carry: toward zero, to 15 digits.
+
+    What is left is smaller by fifteen orders of magnitude; it goes with the next delta.
+    """
+    return _finite(value).normalize(_DOWN)
 
 
-def plain(value: Decimal) -> str:
-    """The value without an exponent."""
-    return f"{value:f}"
+def quantised(value: Decimal) -> Decimal:
+    """A total as Stripe reports it, freed of what double precision added beyond 15 digits.
+
+    0.30000000000000004 is 0.3. Rounds half to even.
+    """
+    return _finite(value).normalize(_NEAREST)
+
+
+def wire(value: Decimal) -> str:
+    """The digits that are sent: no exponent, no trailing zeros after the point, no `-0`.
+
+    Raises: ValueError if there are more than 15 significant digits; nothing is ever rounded here.
+    """
+    try:
+        exact = _finite(value).normalize(_EXACT)
+    except Inexact:
+        raise ValueError(f"{value} has more than {SIGNIFICANT_DIGITS} significant digits") from None
+    return "0" if exact == 0 else f"{exact:f}"
+
+
+def _finite(value: Decimal) -> Decimal:
+    if not value.is_finite():
+        raise ValueError(f"{value} is not a quantity")
+    return value

@@ -3,6 +3,7 @@
 import pytest
 
 from webapp import config
+from webapp.config import Config
 
 GOOD = {
     "DATABASE_URL": "postgres://u:p@db.example:5432/meter",
@@ -45,3 +46,87 @@ def test_a_command_that_needs_no_redis_asks_for_none() -> None:
     assert config.load(only_database, needs_redis=False).redis_url == ""
     with pytest.raises(config.ConfigError, match="REDIS_URL is missing"):
         config.load(only_database)
+
+
+def test_stripe_settings_are_read() -> None:
+    plain = config.load(GOOD)
+    assert (plain.stripe_limit_live, plain.stripe_limit_test) == (1000, 25)
+    assert plain.stripe_api_base is plain.stripe_account is plain.stripe_webhook_secret_live is None
+    loaded = config.load(
+        {
+            **GOOD,
+            "STRIPE_TEST_KEY": "rk_test_abc",
+            "STRIPE_ACCOUNT": "acct_1",
+            "STRIPE_WEBHOOK_SECRET_TEST": "whsec_a, whsec_b",
+            "STRIPE_LIMIT_TEST": "100",
+            "STRIPE_API_BASE": "http://127.0.0.1:12111/",
+        }
+    )
+    assert loaded.stripe_account == "acct_1"
+    assert loaded.stripe_webhook_secret_test == "whsec_a,whsec_b"
+    assert loaded.stripe_limit_test == 100
+    assert loaded.stripe_api_base == "http://127.0.0.1:12111"
+
+
+def test_wrong_stripe_settings_are_named_and_not_repeated() -> None:
+    broken = {
+        "STRIPE_ACCOUNT": "planted",
+        "STRIPE_WEBHOOK_SECRET_LIVE": "whsec_a,sk_live_planted",
+        "STRIPE_LIMIT_LIVE": "0",
+        "STRIPE_LIMIT_TEST": "a few",
+        "STRIPE_API_BASE": "https://planted.example",
+    }
+    with pytest.raises(config.ConfigError) as raised:
+        config.load({**GOOD, **broken})
+    assert len(raised.value.problems) == len(broken)
+    for name in broken:
+        assert name in str(raised.value)
+    assert "planted" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://api.stripe.com.evil.example",
+        "https://127.0.0.1@evil.example",
+        "https://127.0.0.1.evil.example",
+        "http://api.stripe.com",
+        "http://10.0.0.1:12111",
+        "ftp://127.0.0.1",
+        "127.0.0.1:12111",
+        "http://127.0.0.1:many",
+        "http://127.0.0.1:12111/elsewhere",
+        "http://u:p@127.0.0.1:12111",
+        "http://127.0.0.1:12111?x",
+        "http://[::1",
+    ],
+)
+def test_keys_go_to_stripe_or_nowhere_off_this_machine(base: str) -> None:
+    with pytest.raises(config.ConfigError, match="STRIPE_API_BASE must be"):
+        config.load({**GOOD, "STRIPE_API_BASE": base})
+
+
+@pytest.mark.parametrize("base", ["http://[::1]:12111", "http://localhost:1", "https://127.0.0.1"])
+def test_a_stand_in_is_never_shown_a_live_key(base: str) -> None:
+    assert config.load({**GOOD, "STRIPE_API_BASE": base}).stripe_api_base == base
+    with pytest.raises(config.ConfigError, match="STRIPE_LIVE_KEY must be unset") as raised:
+        config.load({**GOOD, "STRIPE_API_BASE": base, "STRIPE_LIVE_KEY": "sk_live_planted"})
+    assert "planted" not in str(raised.value)
+
+
+def test_stripe_itself_may_be_named_beside_a_live_key() -> None:
+    named = {"STRIPE_API_BASE": "https://api.stripe.com/", "STRIPE_LIVE_KEY": "sk_live_a"}
+    assert config.load({**GOOD, **named}).stripe_api_base is None
+
+
+def test_no_secret_shows_in_the_configurations_repr() -> None:
+    loaded = Config(
+        database_url="postgresql+psycopg://u:planted@h/n",
+        redis_url="redis://:planted@h",
+        metrics_token="planted",
+        stripe_live_key="sk_live_planted",
+        stripe_test_key="sk_test_planted",
+        stripe_webhook_secret_live="whsec_planted",
+        stripe_webhook_secret_test="whsec_planted",
+    )
+    assert "planted" not in repr(loaded)

@@ -1,7 +1,7 @@
 """The worker entry: `python -m jobs.worker [kind …]`, by default all three kinds.
 
     counters    folds; no fork per job, so that a fold starts within a millisecond
-    stripe      pushes to Stripe
+    stripe      pushes to Stripe; no fork either, so that its connections to Stripe stay open
     bulk        replays, fills and back-tests, in resumable chunks
 
 One process per kind, watched by this one: a kind that dies is started again, and a stop signal
@@ -51,7 +51,7 @@ def run_kind(kind: str) -> None:
     connection = queues.connect(
         config().redis_url, verify_tls=config().redis_tls_verify, timeout_seconds=None
     )
-    worker_class = _QuietWorker if kind == queues.COUNTERS else Worker
+    worker_class = Worker if kind == queues.BULK else _QuietWorker
     while True:
         try:
             worker = worker_class(

@@ -112,6 +112,52 @@ def accounts_of(session: Session, tenant_id: str) -> set[str]:
 
 _ACCOUNTS = "SELECT account_id FROM account_bindings WHERE tenant_id = :tenant_id"
 
+
+def bindings(session: Session) -> list[tuple[str, str]]:
+    """(tenant, account) of every Stripe account that is bound."""
+    return [(row.tenant_id, row.account_id) for row in session.execute(text(_BINDINGS))]
+
+
+_BINDINGS = "SELECT tenant_id, account_id FROM account_bindings ORDER BY tenant_id, account_id"
+
+
+def tenant_of_account(session: Session, account_id: str) -> str | None:
+    """The one tenant that a Stripe account belongs to, if it is bound."""
+    return session.execute(text(_ACCOUNT), {"account_id": account_id}).scalar()
+
+
+_ACCOUNT = "SELECT tenant_id FROM account_bindings WHERE account_id = :account_id"
+
+
+def bind_account(
+    session: Session, account_id: str, tenant_id: str, *, bound_by: str, now: datetime
+) -> str:
+    """Bind an account that is free. Returns: the tenant it now belongs to, whoever bound it."""
+    parameters = {
+        "account_id": account_id,
+        "tenant_id": tenant_id,
+        "bound_by": bound_by,
+        "now": now,
+    }
+    session.execute(text(_BIND), parameters)
+    return tenant_of_account(session, account_id) or tenant_id
+
+
+_BIND = """
+INSERT INTO account_bindings (account_id, tenant_id, bound_at, bound_by)
+VALUES (:account_id, :tenant_id, :now, :bound_by)
+ON CONFLICT (account_id) DO NOTHING
+"""
+
+
+def only_tenant(session: Session) -> str | None:
+    """The installation's tenant, where it has exactly one."""
+    found = session.execute(text(_FIRST_TWO)).scalars().all()
+    return found[0] if len(found) == 1 else None
+
+
+_FIRST_TWO = "SELECT tenant_id FROM tenants ORDER BY tenant_id LIMIT 2"
+
 # A loose index scan again: the first due row of each tenant, however many are not due.
 _WITH_PUSHES = """
 WITH RECURSIVE busy AS (
@@ -141,6 +187,14 @@ def tenants_with_pushes(session: Session, *, now: datetime) -> list[str]:
     for statement in _PUSH_WORK:
         busy.update(session.execute(text(statement), {"now": now}).scalars())
     return sorted(busy)
+
+
+def connected_tenants(session: Session) -> list[str]:
+    """The tenants that have a Stripe account."""
+    return list(session.execute(text(_CONNECTED)).scalars())
+
+
+_CONNECTED = "SELECT DISTINCT tenant_id FROM account_bindings ORDER BY tenant_id"
 
 
 @dataclass(frozen=True)

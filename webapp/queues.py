@@ -1,6 +1,7 @@
 """Hints to the workers, through Redis. Rows are the truth: what is lost here is only late.
 
 Keys:
+    sm:push:{tenant}    set while a push job of the tenant is on its way; expires after 20 s
     sm:wake:{shard}     set while a fold job of the shard is on its way; expires after 5 s
     rq:queue:{name}     RQ's queues: `counters`, `stripe`, `bulk`
 
@@ -28,11 +29,18 @@ PAUSE_SECONDS = 1.0
 FOLD_JOB = "jobs.counters.fold_shard"
 FILL_JOB = "jobs.unique.fill"
 BACKTEST_JOB = "jobs.backtest.run"
+PUSH_JOB = "jobs.deltas.push"
+PUSH_FLAG_SECONDS = 20
 
 
 def wake_flag(shard: int) -> str:
     """The Redis key that says a fold job of the shard is on its way."""
     return f"sm:wake:{shard}"
+
+
+def push_flag(tenant_id: str) -> str:
+    """The Redis key that says a push job of the tenant is on its way."""
+    return f"sm:push:{tenant_id}"
 
 
 def connect(
@@ -87,6 +95,19 @@ class Hints:
     def lower_flag(self, shard: int) -> bool:
         """Let the next event of the shard enqueue a fold again; False if Redis is away."""
         return self._try(lambda: self._redis.delete(wake_flag(shard)))
+
+    def push(self, tenant_id: str) -> bool:
+        """See to it that a push job of the tenant runs soon; False if Redis is away."""
+
+        def wake() -> None:
+            if self._redis.set(push_flag(tenant_id), 1, nx=True, ex=PUSH_FLAG_SECONDS):
+                enqueue(self._redis, STRIPE, PUSH_JOB, tenant_id)
+
+        return self._try(wake)
+
+    def lower_push_flag(self, tenant_id: str) -> bool:
+        """Let the next hint enqueue a push of the tenant again; False if Redis is away."""
+        return self._try(lambda: self._redis.delete(push_flag(tenant_id)))
 
     def fill_unique(self, tenant_id: str, metric: str) -> bool:
         """Enqueue the completion of a metric's unique counts; False if Redis is away."""

@@ -72,6 +72,7 @@ class SubscriptionItem(Base):
         PrimaryKeyConstraint("tenant_id", "mode", "account_id", "item_id"),
         Index(None, "tenant_id", "mode", "account_id", "stripe_customer"),
         Index(None, "tenant_id", "subscription_id"),
+        Index(None, "tenant_id", "item_id"),
         CheckConstraint(MODES, name="mode"),
         CheckConstraint("current_start < current_end", name="span"),
     )

@@ -7,13 +7,14 @@ object as it came, for what is not named here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from metering.stripe.digits import quantised
 
 Json = Mapping[str, Any]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -394,7 +395,8 @@ def mode_of(obj: Json) -> str:
 
 
 def instant(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    """Exact, and of one kind of error (OverflowError) for what is no instant."""
+    return EPOCH + timedelta(seconds=seconds)
 
 
 def identifier(given: Any) -> str | None:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from metering.stripe import connections, look, unsent
 from metering.stripe.destinations import StreamKey
 from metering.stripe.look import LEASE, Cadence, Look, key_of
-from metering.stripe.models import Push, PushStream, StreamSource
+from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream, StreamSource
 
 # Stripe recognises an identifier for at least a day; beyond, only its summaries can tell.
 RECOGNISED = timedelta(hours=23)
@@ -36,7 +36,7 @@ SLOWEST = timedelta(minutes=2)
 class Claim:
     """A push to be sent now, by whoever holds this.
 
-    attempts: this one included.
+    attempts: this one included.  is_urgent: may use what of the limit is kept for such.
     """
 
     tenant_id: str
@@ -46,6 +46,7 @@ class Claim:
     stamped_at: datetime
     attempts: int
     answered_failures: int
+    is_urgent: bool = False
 
     @property
     def idempotency_key(self) -> str:
@@ -88,7 +89,7 @@ def claim(
         return Turn(again, 0)
     rows = look.due(session, tenant_id, now=now, most=most - len(again))
     looking = Look(session, tenant_id, now, default_account, cadence, most - len(again))
-    fresh = [_claim_of(push, stream) for push, stream in looking.push(rows)]
+    fresh = [_claim_of(*made) for made in looking.push(rows)]
     return Turn([*again, *fresh], len(rows))
 
 
@@ -130,20 +131,23 @@ class Outcome:
     """What Stripe said to a claim.
 
     kind: `accepted`, or one of the driver's kinds of fault.
-    is_answered: Stripe answered at all.  status: of the answer.
+    is_answered: Stripe answered at all.  is_sent: False if nothing left this machine.
+    status:      of the answer.
     retry_after: seconds that Stripe asks us to wait.
     """
 
     kind: Literal["accepted", "retry", "duplicate", "rejected", "auth", "gone"]
     message: str = ""
     is_answered: bool = True
+    is_sent: bool = True
     status: int | None = None
     retry_after: float | None = None
 
     @property
-    def is_failure_of_theirs(self) -> bool:
-        """A 5xx: it may have been accepted, and the answer is stored."""
-        return self.status is not None and self.status >= 500
+    def is_certainly_not_taken(self) -> bool:
+        """True of a 409, a 429, and of what never left; a 5xx or silence leaves it open."""
+        answered_no = self.is_answered and (self.status is None or self.status < 500)
+        return answered_no or not self.is_sent
 
 
 def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: datetime) -> None:
@@ -152,73 +156,93 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     An answer to a call that outlived its lease still counts if Stripe accepted; otherwise the
     attempt that followed it decides.
     """
-    for claimed, outcome in sorted(outcomes, key=lambda pair: pair[0].identifier):
-        push = session.scalar(
-            select(Push)
-            .where(Push.tenant_id == claimed.tenant_id, Push.identifier == claimed.identifier)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        if push is None or push.state not in ("claimed", "ambiguous"):
-            continue
-        if push.attempts != claimed.attempts and outcome.kind != "accepted":
-            continue
-        _settle(session, push, claimed, outcome, now)
-    session.flush()
+    answers = {claimed.identifier: (claimed, outcome) for claimed, outcome in outcomes}
+    if not answers:
+        return
+    settling = _Settling(session, next(iter(answers.values()))[0].tenant_id, now)
+    for push in session.scalars(
+        select(Push)
+        .where(Push.tenant_id == settling.tenant_id, Push.identifier.in_(answers))
+        .order_by(Push.identifier)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all():
+        claimed, outcome = answers[push.identifier]
+        is_latest = push.attempts == claimed.attempts
+        if push.state in OPEN_STATES and (is_latest or outcome.kind == "accepted"):
+            settling.settle(push, claimed.stream, outcome)
+    settling.finish()
 
 
-def _settle(session: Session, push: Push, claimed: Claim, outcome: Outcome, now: datetime) -> None:
-    of = claimed.stream
-    connection = connections.find(session, claimed.tenant_id, of.mode, of.account_id)
-    push.outcomes = push.attempts
-    match outcome.kind:
-        case "accepted":
-            connections.note_answer(connection, now=now)
-            _accept(session, push, now)
-        case "duplicate":
-            connections.note_answer(connection, now=now)
-            if push.attempts > 1:
-                _accept(session, push, now)
-            else:
-                _leave_to_summaries(push, _UNEXPECTED_DUPLICATE, now)
-        case "retry" if outcome.is_answered and not outcome.is_failure_of_theirs:
-            # 409 and 429: certainly not taken.
-            wait = outcome.retry_after or _backoff(push).total_seconds()
-            push.lease_until, push.error = now + timedelta(seconds=wait), outcome.message
-            if outcome.status == 429:
-                connections.note_throttling(connection, wait, now=now)
-        case "retry":
-            connections.note_silence(connection, outcome.message, now=now)
-            push.is_uncertain, push.error = True, outcome.message
-            if outcome.is_answered:
-                push.answered_failures += 1
-            wait = max(outcome.retry_after or 0.0, _backoff(push).total_seconds())
-            push.lease_until = now + timedelta(seconds=wait)
-        case "auth":
-            connections.note_refusal(connection, outcome.message, now=now)
-            push.error = outcome.message
-            push.lease_until = connection.halted_until or now + BLOCKED
-        case "rejected" | "gone":
-            connections.note_answer(connection, now=now)
-            if push.is_uncertain:
-                # An earlier call may have been taken before whatever is wrong went wrong.
-                _leave_to_summaries(push, outcome.message, now)
-            else:
-                push.state, push.error = "rejected", outcome.message
-            block(session, push, outcome.kind, outcome.message, now=now)
+class _Settling:
+    """Answers to several claims of one tenant, written down together."""
 
+    def __init__(self, session: Session, tenant_id: str, now: datetime) -> None:
+        self.session, self.tenant_id, self.now = session, tenant_id, now
+        self._connections: dict[tuple[str, str], Connection] = {}
+        self._accepted: set[str] = set()
 
-def _accept(session: Session, push: Push, now: datetime) -> None:
-    push.state, push.settled_at, push.error = "settled", now, None
-    session.execute(
-        update(PushStream)
-        .where(
-            PushStream.tenant_id == push.tenant_id,
-            PushStream.stream_id == push.stream_id,
-            PushStream.blocked_kind.is_not(None),
-        )
-        .values(blocked_kind=None, blocked_reason=None, blocked_at=None, retry_at=None)
-    )
+    def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
+        now, connection = self.now, self._connection(stream)
+        push.outcomes = push.attempts
+        match outcome.kind:
+            case "accepted":
+                connections.note_answer(connection, now=now)
+                self._accept(push)
+            case "duplicate":
+                connections.note_answer(connection, now=now)
+                if push.attempts > 1:
+                    self._accept(push)
+                else:
+                    _leave_to_summaries(push, _UNEXPECTED_DUPLICATE, now)
+            case "retry" if outcome.is_certainly_not_taken:
+                wait = outcome.retry_after or _backoff(push).total_seconds()
+                push.lease_until, push.error = now + timedelta(seconds=wait), outcome.message
+                if outcome.status == 429:
+                    connections.note_throttling(connection, wait, now=now)
+            case "retry":
+                connections.note_silence(connection, outcome.message, now=now)
+                push.is_uncertain, push.error = True, outcome.message
+                if outcome.is_answered:
+                    push.answered_failures += 1
+                wait = max(outcome.retry_after or 0.0, _backoff(push).total_seconds())
+                push.lease_until = now + timedelta(seconds=wait)
+            case "auth":
+                connections.note_refusal(connection, outcome.message, now=now)
+                push.error = outcome.message
+                push.lease_until = connection.halted_until or now + BLOCKED
+            case "rejected" | "gone":
+                connections.note_answer(connection, now=now)
+                if push.is_uncertain:
+                    # An earlier call may have been taken before whatever is wrong went wrong.
+                    _leave_to_summaries(push, outcome.message, now)
+                else:
+                    push.state, push.error = "rejected", outcome.message
+                block(self.session, push, outcome.kind, outcome.message, now=now)
+
+    def finish(self) -> None:
+        """Streams that Stripe takes again are not blocked any more."""
+        self.session.flush()
+        if self._accepted:
+            self.session.execute(
+                update(PushStream)
+                .where(
+                    PushStream.tenant_id == self.tenant_id,
+                    PushStream.stream_id.in_(self._accepted),
+                    PushStream.blocked_kind.is_not(None),
+                )
+                .values(blocked_kind=None, blocked_reason=None, blocked_at=None, retry_at=None)
+            )
+
+    def _accept(self, push: Push) -> None:
+        push.state, push.settled_at, push.error = "settled", self.now, None
+        self._accepted.add(push.stream_id)
+
+    def _connection(self, stream: StreamKey) -> Connection:
+        key = stream.mode, stream.account_id
+        if key not in self._connections:
+            self._connections[key] = connections.find(self.session, self.tenant_id, *key)
+        return self._connections[key]
 
 
 def _backoff(push: Push) -> timedelta:
@@ -276,7 +300,7 @@ def _streams_of(session: Session, tenant_id: str, ids: Iterable[str]) -> dict[st
     return {row.stream_id: row for row in rows}
 
 
-def _claim_of(push: Push, stream: PushStream) -> Claim:
+def _claim_of(push: Push, stream: PushStream, is_urgent: bool = False) -> Claim:
     return Claim(
         tenant_id=push.tenant_id,
         identifier=push.identifier,
@@ -285,6 +309,7 @@ def _claim_of(push: Push, stream: PushStream) -> Claim:
         stamped_at=push.stamped_at,
         attempts=push.attempts,
         answered_failures=push.answered_failures,
+        is_urgent=is_urgent,
     )
 
 

@@ -122,11 +122,18 @@ class Atlas:
         self._prices = {
             (price.mode, price.account_id, price.price_id): price
             for price in session.scalars(
-                select(StripePrice).where(StripePrice.tenant_id == tenant_id)
+                select(StripePrice).where(
+                    StripePrice.tenant_id == tenant_id, StripePrice.price_id.in_(self._price_ids())
+                )
             )
         }
         self._items = self._items_of(session, tenant_id, refs)
         self._deleted = self._deleted_of(session, tenant_id, refs)
+
+    def _price_ids(self) -> set[str]:
+        mappings = [mapping for found in self._mappings.values() for mapping in found]
+        ids = {mapping.price_id for mapping in mappings}
+        return {each for each in ids | {m.shadow_price_id for m in mappings} if each}
 
     def find(self, mode: str, customer_ref: str, metric: str, at: datetime) -> Found:
         """Where the customer's usage at an instant goes in one mode; nothing in it where no

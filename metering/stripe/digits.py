@@ -1,13 +1,15 @@
 """Quantities as Stripe's meters take them: plain digits, at most fifteen that count.
 
 Stripe adds meter events up in double precision and therefore refuses values of more than 15
-significant digits (code `meter_event_value_too_many_digits`). Zeros at either end only place the
-point and are not counted.
+significant digits (code `meter_event_value_too_many_digits`, since API 2026-04-22). Whether it
+counts the zeros of 1000000000000000 is not said anywhere, so nothing of 16 digits before the
+point is ever sent.
 """
 
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
 
 SIGNIFICANT_DIGITS = 15
+LARGEST = Decimal(10) ** SIGNIFICANT_DIGITS - 1
 _DOWN = Context(prec=SIGNIFICANT_DIGITS, rounding=ROUND_DOWN, traps=[InvalidOperation])
 _NEAREST = Context(prec=SIGNIFICANT_DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 _EXACT = Context(prec=SIGNIFICANT_DIGITS, traps=[InvalidOperation, Inexact])
@@ -16,9 +18,12 @@ _EXACT = Context(prec=SIGNIFICANT_DIGITS, traps=[InvalidOperation, Inexact])
 def truncated(value: Decimal) -> Decimal:
     """The part of a quantity that one meter event can carry: toward zero, to 15 digits.
 
-    What is left is smaller by fifteen orders of magnitude; it goes with the next delta.
+    What is left goes with the next delta. It is smaller by fifteen orders of magnitude, but for a
+    quantity beyond `LARGEST`, which takes several events.
     """
-    return _finite(value).normalize(_DOWN)
+    if _finite(value).copy_abs() > LARGEST:
+        return LARGEST.copy_sign(value)
+    return value.normalize(_DOWN)
 
 
 def quantised(value: Decimal) -> Decimal:
@@ -37,7 +42,9 @@ def wire(value: Decimal) -> str:
     try:
         exact = _finite(value).normalize(_EXACT)
     except Inexact:
-        raise ValueError(f"{value} has more than {SIGNIFICANT_DIGITS} significant digits") from None
+        exact = None
+    if exact is None or exact.copy_abs() > LARGEST:
+        raise ValueError(f"{value} has more than {SIGNIFICANT_DIGITS} significant digits")
     return "0" if exact == 0 else f"{exact:f}"
 
 

@@ -129,8 +129,8 @@ class Driver(Calls):
             raise _unanswered(error) from None
         except stripe.StripeError as error:
             raise _of_error(error) from None
-        except (AttributeError, KeyError, TypeError) as error:
-            # The library stumbles over errors that are not of Stripe's shape.
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # The library stumbles over answers that are not of Stripe's shape.
             raise faults.unreadable(None) from error
         # The library reads numbers as floats.
         answer = json.loads(response.body, parse_float=Decimal)
@@ -178,6 +178,10 @@ class Driver(Calls):
 
     def _new_http_client(self) -> stripe.HTTPClient:
         session = requests.Session()
+        # Else a netrc's entry would take our key's place.
+        session.auth = _as_it_is
+        # Stripe never redirects; whoever does is not Stripe.
+        session.max_redirects = 0
         if self._base_url and is_loopback(self._base_url):
             # No proxy leads to a stand-in on this machine.
             session.trust_env = False
@@ -217,6 +221,10 @@ class Driver(Calls):
 
 def is_loopback(url: str) -> bool:
     return (urlsplit(url).hostname or "") in ("127.0.0.1", "::1", "localhost")
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _pause(repetition: int, retry_after: float | None) -> float:

@@ -53,7 +53,8 @@ class StripeFault(Exception):
         super().__init__(self.message)
 
     def __repr__(self) -> str:
-        return f"StripeFault({self.kind!r}, {self.message!r}, {self.status=}, {self.code=})"
+        told = f"{self.kind!r}, {self.message!r}, status={self.status}, code={self.code!r}"
+        return f"StripeFault({told})"
 
 
 def scrubbed(text: str) -> str:
@@ -64,12 +65,17 @@ def scrubbed(text: str) -> str:
 def of_answer(status: int, headers: Mapping[str, str], body: object) -> StripeFault:
     """What an answer means that is not a success.
 
-    headers: names in lower case.  body: the decoded JSON, whatever it is.
+    headers: names in lower case.  body: the decoded JSON, whatever it is. Stripe itself never
+    refuses a call without saying why: what does is something in between.
     """
     error = body.get("error") if isinstance(body, Mapping) else None
     told: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
+    if not told and status < 500 and status not in (409, 429):
+        return unreadable(status)
     message = told.get("message")
     code = told.get("code") or told.get("type")
+    if status == 429 and "stripe-rate-limited-reason" not in headers:
+        code = "lock_timeout"
     kind = _kind(status, code, message if isinstance(message, str) else "")
     if not isinstance(message, str) or not message:
         message = f"Stripe answered with status {status} and without a message."

@@ -3,12 +3,12 @@
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,7 @@ OLDEST = timedelta(days=35) - timedelta(hours=1)
 # How long a row whose stream is busy is left alone.
 BUSY = timedelta(seconds=2)
 # Rows a look takes for each push that it may make, and of one customer's metric at most.
-ROWS_PER_PUSH = 10
+ROWS_PER_PUSH = 2
 OF_ONE = 24
 
 # The least time between two pushes of one segment, by (mode, account).
@@ -96,7 +96,7 @@ class Look:
         # What is still to be told of each row: when to look again; a row without is done with.
         self.later: dict[Row, datetime] = {}
 
-    def push(self, rows: Sequence[Row]) -> list[tuple[Push, PushStream]]:
+    def push(self, rows: Sequence[Row]) -> list[tuple[Push, PushStream, bool]]:
         """Write pushes for these rows, and delete or put off each of them."""
         if not rows:
             return []
@@ -152,7 +152,7 @@ class Look:
         made = [
             {
                 "tenant_id": self.tenant_id,
-                "stream_id": f"str_{secrets.token_hex(12)}",
+                "stream_id": stream_id(),
                 "mode": key.mode,
                 "account_id": key.account_id,
                 "event_name": key.event_name,
@@ -162,21 +162,21 @@ class Look:
             for key in wanted
         ]
         self.session.execute(insert(PushStream).on_conflict_do_nothing(), made)
-        locked = {}
-        for key in wanted:
-            stream = self.session.scalar(
-                select(PushStream)
-                .where(
-                    PushStream.tenant_id == self.tenant_id,
-                    PushStream.mode == key.mode,
-                    PushStream.account_id == key.account_id,
-                    PushStream.event_name == key.event_name,
-                    PushStream.stripe_customer == key.stripe_customer,
-                )
-                .with_for_update(skip_locked=True)
+        names = tuple_(
+            PushStream.mode,
+            PushStream.account_id,
+            PushStream.event_name,
+            PushStream.stripe_customer,
+        )
+        found_streams = self.session.scalars(
+            select(PushStream)
+            .where(
+                PushStream.tenant_id == self.tenant_id,
+                names.in_([astuple(key) for key in wanted]),
             )
-            if stream is not None:
-                locked[key] = stream
+            .with_for_update(skip_locked=True)
+        )
+        locked = {key_of(stream): stream for stream in found_streams}
         sources = [
             {
                 "tenant_id": self.tenant_id,
@@ -278,7 +278,7 @@ class Look:
         self,
         wanted: Mapping[SegmentKey, Sequence[Row]],
         streams: Mapping[StreamKey, PushStream],
-    ) -> list[tuple[Push, PushStream]]:
+    ) -> list[tuple[Push, PushStream, bool]]:
         by_id = {stream.stream_id: stream for stream in streams.values()}
         ready = self._ready(wanted, by_id)
         should = amounts.should_hold(
@@ -292,7 +292,7 @@ class Look:
         )
         does = amounts.does_hold(self.session, self.tenant_id, ready)
         opened: set[str] = set()
-        made: list[tuple[Push, PushStream]] = []
+        made: list[tuple[Push, PushStream, bool]] = []
         for key in sorted(ready, key=lambda key: _rank(key, wanted[key])):
             if key not in should:
                 continue  # held: nothing is known of what Stripe should have
@@ -314,7 +314,8 @@ class Look:
             quantity = truncated(delta)
             if quantity != delta:
                 self._put_off_all(asking, self.now)
-            made.append((self._write(stream, key, quantity, asking), stream))
+            is_urgent = any(row.is_urgent for row in asking)
+            made.append((self._write(stream, key, quantity, asking), stream, is_urgent))
         return made
 
     def _ready(
@@ -456,14 +457,20 @@ SELECT DISTINCT w.mode, w.customer_ref, w.metric, w.segment_start, p.basis, t.st
        t.account_id, t.event_name, t.stripe_customer
 FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
     AS w (mode, customer_ref, metric, segment_start)
-JOIN stream_sources f ON f.tenant_id = %(tenant_id)s AND f.customer_ref = w.customer_ref
-    AND f.metric = w.metric
-JOIN push_streams t ON t.tenant_id = %(tenant_id)s AND t.stream_id = f.stream_id
-    AND t.mode = w.mode
+CROSS JOIN LATERAL (
+    SELECT stream_id FROM stream_sources
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
+    OFFSET 0
+) AS f
+CROSS JOIN LATERAL (
+    SELECT stream_id, account_id, event_name, stripe_customer FROM push_streams
+    WHERE tenant_id = %(tenant_id)s AND stream_id = f.stream_id AND mode = w.mode
+    OFFSET 0
+) AS t
 CROSS JOIN LATERAL (
     SELECT basis FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = t.stream_id
-      AND segment_start = w.segment_start AND state <> 'rejected'
+      AND segment_start = w.segment_start AND state <> 'rejected' AND basis <> 'direct'
     OFFSET 0
 ) AS p
 """
@@ -492,3 +499,8 @@ def _rank(key: SegmentKey, asking: Sequence[Row]) -> tuple[bool, datetime]:
 def key_of(stream: PushStream) -> StreamKey:
     """What the stream is."""
     return StreamKey(stream.mode, stream.account_id, stream.event_name, stream.stripe_customer)
+
+
+def stream_id() -> str:
+    """A name for a new stream."""
+    return f"str_{secrets.token_hex(12)}"

@@ -85,7 +85,8 @@ class StreamSource(Base):
 class Push(Base):
     """One promise to Stripe: written before it is sent, settled once Stripe has answered.
 
-    basis:      `hour`, or `period` for readings that only differences can carry.
+    basis:      `hour`; `period` for readings that only differences can carry; `direct` for usage
+                that is no counter's (see `recording`).
     segment_start: the start of the hour's segment, or of the billing period.
     quantity:   the delta; at most 15 significant digits.
     stamped_at: the `timestamp` that Stripe is told.
@@ -121,7 +122,7 @@ class Push(Base):
             "settled_at",
             postgresql_where=text("state = 'settled'"),
         ),
-        CheckConstraint("basis IN ('hour', 'period')", name="basis"),
+        CheckConstraint("basis IN ('hour', 'period', 'direct')", name="basis"),
         CheckConstraint(f"state IN ({', '.join(repr(state) for state in STATES)})", name="state"),
     )
 

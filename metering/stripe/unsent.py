@@ -60,6 +60,13 @@ _ALL = _WRITE.format(
 )
 
 
+_INSTANT = _WRITE.format(
+    segments="""SELECT %(customer_ref)s::text AS customer_ref,
+                       %(segment_start)s::timestamptz AS segment_start""",
+    destinations=_DESTINATIONS,
+)
+
+
 def mark(
     session: Session,
     tenant_id: str,
@@ -106,6 +113,27 @@ def mark_segment(
         until=segment_start + timedelta(microseconds=1),
         now=now,
     )
+
+
+def suspect(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metric: str,
+    segment_start: datetime,
+    *,
+    now: datetime,
+) -> None:
+    """Have an instant looked at that has no segment and no push yet."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metric": metric,
+        "segment_start": segment_start,
+        "now": now,
+        "urgent": False,
+    }
+    session.connection().exec_driver_sql(_INSTANT, parameters)
 
 
 def mark_metric(
@@ -191,3 +219,25 @@ def release_due(
             },
         )
     return len(rows)
+
+
+_BUSY = """
+SELECT t.mode, count(*) AS streams
+FROM (
+    SELECT DISTINCT stream_id FROM pushes
+    WHERE tenant_id = %(tenant_id)s AND state = 'settled' AND settled_at > %(since)s
+) AS p
+CROSS JOIN LATERAL (
+    SELECT mode FROM push_streams
+    WHERE tenant_id = %(tenant_id)s AND stream_id = p.stream_id OFFSET 0
+) AS t
+GROUP BY 1
+"""
+
+
+def busy_streams(session: Session, tenant_id: str, *, now: datetime) -> dict[str, int]:
+    """How many streams were pushed within the last ten minutes, by mode: they want to be pushed
+    again, and share the limit."""
+    parameters = {"tenant_id": tenant_id, "since": now - timedelta(minutes=10)}
+    rows = session.connection().exec_driver_sql(_BUSY, parameters)
+    return {row.mode: row.streams for row in rows}

@@ -115,7 +115,7 @@ def upgrade() -> None:
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.CheckConstraint("basis IN ('hour', 'period')", name=op.f("ck_pushes_basis")),
+        sa.CheckConstraint("basis IN ('hour', 'period', 'direct')", name=op.f("ck_pushes_basis")),
         sa.CheckConstraint(
             "state IN ('claimed', 'ambiguous', 'settled', 'confirmed', 'suspect', 'rejected',"
             " 'adopted')",
@@ -306,6 +306,12 @@ def upgrade() -> None:
         op.f("ix_subscription_items_tenant_id_subscription_id"),
         "subscription_items",
         ["tenant_id", "subscription_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_subscription_items_tenant_id_item_id"),
+        "subscription_items",
+        ["tenant_id", "item_id"],
         unique=False,
     )
     op.create_table(

@@ -1,0 +1,156 @@
+"""Stripe's summaries: they confirm pushes, find lost ones, and name what does not add up."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from metering.database import unit_of_work
+from metering.stripe import confirming, deltas
+from metering.stripe.confirming import EVERY, SETTLING, Judged
+from metering.stripe.deltas import RECOGNISED, Outcome
+from metering.stripe.models import Push
+from tests.metering.stripe.test_deltas import NOON, use
+from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
+
+AT = NOON + timedelta(minutes=30)
+
+
+@pytest.fixture
+def acme(session: Session) -> Connected:
+    made = connect(session, now=AT)
+    add_meter(session, made, "api_calls")
+    add_mapping(session, made)
+    return made
+
+
+@pytest.fixture
+def stripe() -> FakeStripe:
+    return FakeStripe()
+
+
+def read(session: Session, acme: Connected, stripe: FakeStripe, *, now: datetime) -> list[Judged]:
+    """Ask the fake for the hours of whatever wants to be confirmed."""
+    with unit_of_work(session):
+        checks = confirming.due(session, acme.tenant_id, now=now)
+    judged = []
+    for check in checks:
+        totals: dict[datetime, Decimal] = {}
+        for claim, quantity in stripe.accepted.values():
+            if claim.stream == check.stream:
+                hour = claim.stamped_at.replace(minute=0, second=0, microsecond=0)
+                totals[hour] = totals.get(hour, Decimal(0)) + quantity
+        with unit_of_work(session):
+            judged.append(confirming.judge(session, check, totals, now=now))
+    return judged
+
+
+def states(session: Session, acme: Connected) -> list[str]:
+    return list(
+        session.scalars(
+            select(Push.state).where(Push.tenant_id == acme.tenant_id).order_by(Push.claimed_at)
+        )
+    )
+
+
+def test_what_a_summary_agrees_with_is_confirmed(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON), (4, NOON - timedelta(hours=3)))
+    later = push_all(session, acme, stripe, now=AT)
+    assert read(session, acme, stripe, now=later) == []
+    assert read(session, acme, stripe, now=later + SETTLING) == [Judged(confirmed=2)]
+    assert states(session, acme) == ["confirmed", "confirmed"]
+
+
+def test_reads_are_rationed_to_one_a_day_and_stream(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    later = push_all(session, acme, stripe, now=AT) + SETTLING
+    read(session, acme, stripe, now=later)
+    use(session, acme, (4, NOON))
+    again = push_all(session, acme, stripe, now=later) + SETTLING
+    assert read(session, acme, stripe, now=again) == []
+    assert read(session, acme, stripe, now=later + EVERY) == [Judged(confirmed=1)]
+
+
+@pytest.mark.parametrize("was_taken", [True, False])
+def test_an_old_push_of_unknown_outcome_is_decided_by_summaries(
+    session: Session, acme: Connected, stripe: FakeStripe, was_taken: bool
+) -> None:
+    use(session, acme, (3, NOON))
+    with unit_of_work(session):
+        [claim] = deltas.claim(session, acme.tenant_id, now=AT).claims
+    if was_taken:
+        stripe.send(claim)
+    later = push_all(session, acme, stripe, now=AT + RECOGNISED)
+    assert states(session, acme) == ["ambiguous"]
+    expected = Judged(confirmed=1) if was_taken else Judged(rejected=1)
+    assert read(session, acme, stripe, now=later + SETTLING) == [expected]
+    push_all(session, acme, stripe, now=later + SETTLING)
+    assert stripe.total() == 3
+    assert len(stripe.calls) == 1
+
+
+def test_a_drift_is_named_and_nothing_is_confirmed_or_sent_again(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    later = push_all(session, acme, stripe, now=AT) + SETTLING
+    [(identifier, (claim, _))] = stripe.accepted.items()
+    stripe.accepted[identifier] = (claim, Decimal(5))
+    assert read(session, acme, stripe, now=later) == [Judged(drifted=1)]
+    [push] = session.scalars(select(Push).where(Push.tenant_id == acme.tenant_id))
+    assert push.state == "settled"
+    assert push.error is not None
+    assert "5" in push.error
+    assert "3" in push.error
+
+
+def test_doubtful_pushes_are_told_apart_only_where_one_way_adds_up(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    now = AT
+    for quantity in (3, 5, 8):
+        use(session, acme, (quantity, NOON))
+        now = push_all(session, acme, stripe, now=now)
+    with unit_of_work(session):
+        for push in session.scalars(select(Push).where(Push.tenant_id == acme.tenant_id)):
+            push.state, push.lease_until = "suspect", now
+    # 8 is 8, or 3 and 5: nobody can say which.
+    gone = {i for i, (claim, _) in stripe.accepted.items() if claim.quantity != 8}
+    for identifier in gone:
+        del stripe.accepted[identifier]
+    read(session, acme, stripe, now=now + SETTLING)
+    assert states(session, acme) == ["suspect"] * 3
+    # 3 can be made up in one way only.
+    del stripe.accepted[next(iter(stripe.accepted))]
+    stripe.accepted["x"] = (next(c for c in stripe.calls if c.quantity == 3), Decimal(3))
+    [judged] = read(session, acme, stripe, now=now + 2 * SETTLING)
+    assert judged == Judged(confirmed=1, rejected=2)
+
+
+def test_a_push_on_its_way_is_not_judged(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    later = push_all(session, acme, stripe, now=AT) + SETTLING
+    use(session, acme, (4, NOON))
+    with unit_of_work(session):
+        deltas.claim(session, acme.tenant_id, now=later)
+    assert read(session, acme, stripe, now=later) == [Judged()]
+    assert states(session, acme) == ["settled", "claimed"]
+
+
+def test_an_error_of_the_key_leaves_no_doubt_about_a_push(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    stripe.next = [Outcome("auth", "Invalid API Key", status=401)]
+    push_all(session, acme, stripe, now=AT)
+    push_all(session, acme, stripe, now=AT + timedelta(days=3))
+    assert states(session, acme) == ["settled"]
+    assert datetime.now(UTC) > NOON

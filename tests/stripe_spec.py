@@ -1,8 +1,9 @@
 """Stripe's own specification as the judge of requests and answers; a hook for `World.observers`.
 
-Two transforms make it plain JSON Schema: `nullable` becomes a real alternative of null, and every
-object whose members are listed is closed, as the server closes them (`Received unknown
-parameter`). Values of forms are texts: they are read by their schema first.
+Transforms make it plain JSON Schema: `nullable` becomes a real alternative of null, every object
+whose members are listed is closed, as the server closes them (`Received unknown parameter`), and
+lists of words that Stripe does not hold its own server to are open. Values of forms are texts:
+they are read by their schema first.
 """
 
 import functools
@@ -51,6 +52,8 @@ def _transformed(node: Any) -> Any:
     made = {name: _transformed(each) for name, each in node.items() if name != "nullable"}
     if made.get("type") == "object" and made.get("properties"):
         made.setdefault("additionalProperties", False)
+    if made.get("x-stripeBypassValidation"):  # Stripe itself takes values that it does not list
+        made.pop("enum", None)
     if "oneOf" in made:  # v2 lists its general error beside those that are instances of it
         made["anyOf"] = made.pop("oneOf")
     if node.get("nullable") is True:

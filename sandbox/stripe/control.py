@@ -4,10 +4,11 @@ GET  state                                          the clock, the counts, the s
 POST totals    {"spans": [{"event_name", "customer", "start", "end"}]}
 GET  clock                                          its instant, and how far it was moved
 POST clock     {"advance_seconds": n} | {"to": n | "month_end"}
-POST faults    {"kind", "match", "times", ...}      DELETE faults clears them
+POST faults    {"kind", "match", "times" | "for_seconds", ...}; DELETE faults clears them
 POST settings  {"latency_seconds", "lag_seconds", "limits", ...}
 POST settle    {}                                   count at once what still waits
 POST keys      {"revoke": key} | {"add": key, "account", "livemode"}
+POST connect   {"account": id}                      the platform's keys may act for it
 """
 
 import calendar
@@ -157,9 +158,8 @@ def month_end(now: int) -> int:
 
 def plant(world: Any, given: Json) -> Json:
     options = {k: v for k, v in given.items() if k not in ("kind", "match", "times")}
-    world.faults.plant(
-        str(given["kind"]), str(given.get("match", "")), int(given.get("times", 1)), **options
-    )
+    times = int(given["times"]) if "times" in given else None
+    world.faults.plant(str(given["kind"]), str(given.get("match", "")), times, **options)
     return {"faults": list(world.faults), "kinds": KINDS}
 
 

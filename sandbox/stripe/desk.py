@@ -86,7 +86,7 @@ class Desk:
         other = headers.get("stripe-account") or headers.get("stripe-context")
         if not other or other == account:
             return account, livemode, False
-        if other not in world.connected:
+        if account != world.account or other not in world.connected:
             raise keys.foreign(given or "", other)
         return other, livemode, True
 

@@ -5,7 +5,7 @@ A fault's `match` is a regular expression searched for in a line such as
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,11 +30,13 @@ KINDS = {
 
 @dataclass
 class Fault:
-    """times: calls it still applies to; below zero: until cleared."""
+    """times: calls it still applies to; below zero: until cleared. until: seconds of the world's
+    own clock at which it is over, whatever is left of it."""
 
     kind: str
     match: str = ""
     times: int = 1
+    until: float | None = None
     options: Json = field(default_factory=dict)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -42,18 +44,27 @@ class Fault:
 
 
 class Faults:
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
         self._planted: list[Fault] = []
 
-    def plant(self, kind: str, match: str = "", times: int = 1, **options: Any) -> Fault:
-        """Raises: ValueError for a kind that there is not, or a match that is no expression."""
+    def plant(self, kind: str, match: str = "", times: int | None = None, **options: Any) -> Fault:
+        """Have the next `times` calls that match go wrong; `for_seconds` ends it by itself, and
+        has it apply to all of them unless `times` says otherwise.
+
+        Raises: ValueError for a kind that there is not, or a match that is no expression.
+        """
         if kind not in KINDS:
             raise ValueError(f"There is no fault {kind!r}; there are {', '.join(KINDS)}.")
         try:
             re.compile(match)
         except re.error as error:
             raise ValueError(f"match is no regular expression: {error}") from None
-        planted = Fault(kind, match, times, options)
+        seconds = options.pop("for_seconds", None)
+        until = None if seconds is None else self._seconds() + float(seconds)
+        if times is None:
+            times = 1 if until is None else -1
+        planted = Fault(kind, match, times, until, options)
         self._planted.append(planted)
         return planted
 
@@ -69,11 +80,14 @@ class Faults:
     def take(self, kind: str, line: str, *, committed: bool | None = None) -> Fault | None:
         """The first fault of the kind that matches, used up by one. committed: only such whose
         option `commit` says so."""
-        for each in self._planted:
+        for each in list(self._planted):
+            if each.until is not None and each.until <= self._seconds():
+                self._planted.remove(each)
+                continue
             if committed is not None and bool(each.get("commit", False)) != committed:
                 continue
             if each.kind == kind and re.search(each.match, line):
-                each.times -= 1
+                each.times -= each.times > 0
                 if each.times == 0:
                     self._planted.remove(each)
                 return each

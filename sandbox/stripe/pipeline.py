@@ -66,11 +66,11 @@ class Pipeline:
 
     def settle(self, count: int | None = None) -> None:
         """Validate the longest accepted ones, all by default, whatever they have waited."""
-        ready = sorted(self._waiting, key=lambda each: each[1])
-        ready = ready if count is None else ready[:count]
-        self._waiting = [each for each in self._waiting if each not in ready]
+        ordered = sorted(self._waiting, key=lambda each: each[1])
+        count = len(ordered) if count is None else count
+        self._waiting = ordered[count:]
         heapq.heapify(self._waiting)
-        self._validate(ready)
+        self._validate(ordered[:count])
 
     @property
     def waiting(self) -> int:

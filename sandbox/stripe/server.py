@@ -2,10 +2,13 @@
 
 import contextlib
 import http.client
+import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.stripe import control, deliveries, page
@@ -21,6 +24,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     world: World
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that hangs up is nothing to tell of; a mistake of ours is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return refused
             if path == "/":
                 return page.answer(world)
+            asset = page.asset(path.rpartition("/")[2])
+            if asset is not None:
+                return asset
             return control.handle(world, self.command, path, headers, body)
         return world.handle(self.command, self.path, headers, body)
 
@@ -101,13 +112,19 @@ def serving(world: World, host: str = "127.0.0.1", port: int = 0) -> Iterator[st
 def _tick(world: World, ended: threading.Event) -> None:
     """Let due work happen while nobody asks."""
     while not ended.wait(TICK_SECONDS):
-        world.tick()
+        try:
+            world.tick()
+        except Exception:
+            logging.exception("The work of the clock failed; it is tried again.")
 
 
 def _deliver(world: World, ended: threading.Event) -> None:
     while not ended.wait(TICK_SECONDS):
-        for each in deliveries.due(world):
-            deliveries.answered(world, each, post(each))
+        try:
+            for each in deliveries.due(world):
+                deliveries.answered(world, each, post(each))
+        except Exception:
+            logging.exception("A delivery failed; it is tried again.")
 
 
 def post(delivery: deliveries.Delivery) -> int | None:

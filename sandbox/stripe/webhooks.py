@@ -22,6 +22,14 @@ _UPDATE = {
     "metadata": params.METADATA,
     "expand": params.EXPAND,
 }
+_V2_UPDATE = {
+    "name": str,
+    "description": str,
+    "enabled_events": [str],
+    "include": [str],
+    "metadata": params.METADATA,
+    "webhook_endpoint": {"url!": str},
+}
 _V2_CREATE = {
     "name!": str,
     "description": str,
@@ -142,6 +150,19 @@ def retrieve_v2(call: Call) -> Json:
     if "webhook_endpoint.url" in (given.get("include") or []):
         return found | {"webhook_endpoint": {"url": found["_url"]}}
     return found
+
+
+@route("POST", "/v2/core/event_destinations/{id}")
+def update_v2(call: Call) -> Json:
+    given = params.check(call.params, _V2_UPDATE)
+    found = _destination(call) | {"updated": instants.written(call.now)}
+    for name in ("name", "description", "enabled_events", "metadata"):
+        if given.get(name) is not None:
+            found[name] = given[name]
+    if given.get("webhook_endpoint"):
+        found["_url"] = given["webhook_endpoint"]["url"]
+        _refuse_odd_url(found["_url"])
+    return call.partition.put(V2_KIND, found)
 
 
 @route("POST", "/v2/core/event_destinations/{id}/disable")

@@ -67,7 +67,7 @@ class World:
         self.by_hand = clock is not None
         self.clock = clock or time.time
         self.settings = Settings.calm() if calm else Settings.usual(by_hand=self.by_hand)
-        self.faults = Faults()
+        self.faults = Faults(self.clock)
         self.limits = Limits(self.clock)
         self.account = ACCOUNT
         self.keys = Keys(ACCOUNT)
@@ -232,3 +232,10 @@ class World:
         self.meters.tick()
         if int(self.clock()) + self.offset_seconds != self._ran_until:
             self.tick()
+
+    def close(self) -> None:
+        """Close the store; nothing is handled after it."""
+        with self.lock:
+            self.flush()
+            if self._store is not None:
+                self._store.close()

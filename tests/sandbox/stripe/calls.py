@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from sandbox.stripe.http import Answer
 from sandbox.stripe.world import World
 
-START = 1_790_000_040  # a full minute, 2026-09-21T13:34:00Z
+START = 1_790_000_040  # a full minute, 2026-09-21T14:14:00Z
 
 
 class Clock:

@@ -1,0 +1,82 @@
+"""The page shows what there is, escapes it, and moves the clock."""
+
+import http.client
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from sandbox.stripe import page
+from sandbox.stripe.world import World
+from tests.sandbox.stripe.calls import START, Caller, Clock
+
+
+@pytest.fixture
+def world() -> World:
+    return World(clock=Clock(), calm=True)
+
+
+def _text(world: World) -> str:
+    return page.answer(world).body.decode()
+
+
+def test_an_empty_world_says_what_will_be_here(world):
+    assert "Nothing has reached Stripe yet." in _text(world)
+
+
+def test_meters_events_invoices_and_subscriptions_are_shown(world):
+    call = Caller(world)
+    call.customer(name="Ada", metadata={"ref": "ada-1"})
+    call.meter()
+    call.send("2.5", identifier="push-1")
+    call.send("1", customer="cus_x")
+    world.settle()
+    partition = world.partition()
+    price = {"id": "price_1", "nickname": "API"}
+    item: dict[str, Any] = {"price": price, "current_period_start": START}
+    partition.put("subscription", {"id": "sub_1", "items": {"data": [item]}})
+    line = {"description": "Calls", "quantity": 3, "amount": 1012}
+    invoice = {"id": "in_1", "currency": "usd", "total": 1012, "status": "open"}
+    partition.put("invoice", invoice | {"lines": {"data": [line]}})
+    partition.put("invoice", {"id": "in_bare"})
+    text = _text(world)
+    told = ("push-1", "Ada", "ref=ada-1", "2.5", "✕ rejected", "sub_1", "price_1", "10.12 USD")
+    for each in told:
+        assert each in text, each
+    assert "2026-09-21 14:14:00" in text
+
+
+def test_what_callers_wrote_is_escaped(world):
+    call = Caller(world)
+    call.customer(name="<script>alert(1)</script>")
+    call.meter(event_name="<b>x</b>")
+    call.send("1", event_name="<b>x</b>", identifier='"><img src=x>')
+    text = _text(world)
+    assert "<script>alert" not in text
+    assert "<b>x" not in text
+    assert "<img" not in text
+
+
+def test_the_buttons_move_the_clock_and_lead_back(served):
+    world, url = served
+    before = world.now()
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": url}
+    for form in ({"advance_seconds": "3600"}, {"to": "month_end"}):
+        connection.request("POST", "/_sandbox/clock", urlencode(form), headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.headers["Location"]) == (303, "/")
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    answer.read()
+    for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript")):
+        connection.request("GET", f"/_sandbox/{name}")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.headers["Content-Type"].startswith(kind)
+    connection.close()
+    assert world.now() > before + 3600
+    assert world.offset_seconds > 3600
+    assert world.now() % 86400 < 60

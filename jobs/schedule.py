@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import deltas, sweep
+from jobs import catalogue, deltas, sweep, webhooks
 from jobs.runtime import config
 from webapp import logs
 from webapp.config import ConfigError
@@ -35,8 +35,10 @@ def tasks() -> list[Task]:
     """What the clock does."""
     return [
         Task(sweep.sweep, every_seconds=5),
+        Task(webhooks.sweep, every_seconds=15),
         Task(deltas.tick, every_seconds=1),
         Task(deltas.confirm_all, every_seconds=60),
+        Task(catalogue.look, every_seconds=30),
         Task(sweep.resume_filling, every_seconds=60),
         Task(sweep.resume_backtests, every_seconds=30),
         Task(sweep.prune, every_seconds=3600),

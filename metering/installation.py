@@ -3,6 +3,7 @@
 A test walks the statements of the product and allows one without a tenant only here:
 
 - a Stripe account tells whose it is;
+- a webhook whose handling failed or was never begun is found by the sweep;
 - the push job asks which tenants have something to tell Stripe;
 - a credential is found by its public part, before anyone knows whose it is;
 - the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
@@ -27,6 +28,8 @@ from metering.tenancy.models import ApiKey, ConsoleLink, ConsoleSession, Tenant
 
 SHARDS = 8
 KEYED_REQUESTS_KEPT = timedelta(days=30)
+# Stripe delivers again for three days by itself, and by hand for thirty.
+WEBHOOKS_KEPT = timedelta(days=35)
 
 
 def shard_of(tenant_id: str) -> int:
@@ -102,6 +105,21 @@ def backtests_waiting(session: Session, *, untouched_since: datetime) -> list[tu
     """(tenant, id) of the back-tests that have not ended and that no job has touched since."""
     waiting = session.execute(text(_BACKTESTS_WAITING), {"untouched_since": untouched_since})
     return [(tenant_id, backtest_id) for tenant_id, backtest_id in waiting]
+
+
+_WEBHOOKS_WAITING = """
+SELECT tenant_id, mode, event_id FROM webhook_deliveries
+WHERE handled_at IS NULL AND due_at <= :due_before ORDER BY due_at LIMIT :most
+"""
+
+
+def webhooks_waiting(
+    session: Session, *, due_before: datetime, most: int
+) -> list[tuple[str, str, str]]:
+    """(tenant, mode, event) of Stripe's events that should have been handled by then."""
+    parameters = {"due_before": due_before, "most": most}
+    waiting = session.execute(text(_WEBHOOKS_WAITING), parameters)
+    return [(row.tenant_id, row.mode, row.event_id) for row in waiting]
 
 
 def accounts_of(session: Session, tenant_id: str) -> set[str]:
@@ -240,12 +258,17 @@ def totals(session: Session) -> Totals:
     )
 
 
+_OLD_WEBHOOKS = "DELETE FROM webhook_deliveries WHERE received_at < :before"
+
+
 def prune(session: Session, *, now: datetime) -> None:
-    """Delete what has outlived its use: old request names, spent links, ended sessions.
+    """Delete what has outlived its use: old request names, spent links, ended sessions,
+    old webhooks.
 
     A request name may go after 30 days: its events keep their own keys for ever.
     """
     old = now - KEYED_REQUESTS_KEPT
     session.execute(delete(KeyedRequest).where(KeyedRequest.recorded_at < old))
+    session.execute(text(_OLD_WEBHOOKS), {"before": now - WEBHOOKS_KEPT})
     session.execute(delete(ConsoleLink).where(ConsoleLink.expires_at < now - timedelta(days=1)))
     session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now))

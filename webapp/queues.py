@@ -1,6 +1,7 @@
 """Hints to the workers, through Redis. Rows are the truth: what is lost here is only late.
 
 Keys:
+    sm:look:{mode}:{account}   set while a job reads an account of Stripe's; expires by itself
     sm:push:{tenant}    set while a push job of the tenant is on its way; expires after 20 s
     sm:wake:{shard}     set while a fold job of the shard is on its way; expires after 5 s
     rq:queue:{name}     RQ's queues: `counters`, `stripe`, `bulk`
@@ -24,12 +25,17 @@ log = logging.getLogger(__name__)
 COUNTERS, STRIPE, BULK = "counters", "stripe", "bulk"
 NAMES = (COUNTERS, STRIPE, BULK)
 WAKE_SECONDS = 5
+LOOK_SECONDS, LIST_SECONDS = 20, 120
 TIMEOUT_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
 FOLD_JOB = "jobs.counters.fold_shard"
 FILL_JOB = "jobs.unique.fill"
+WEBHOOK_JOB = "jobs.webhooks.handle"
 BACKTEST_JOB = "jobs.backtest.run"
 PUSH_JOB = "jobs.deltas.push"
+LIST_JOB = "jobs.catalogue.full"
+EVENTS_JOB = "jobs.catalogue.read_events"
+APPLY_JOB = "jobs.catalogue.apply_metric"
 PUSH_FLAG_SECONDS = 20
 
 
@@ -116,6 +122,30 @@ class Hints:
     def answer_backtest(self, tenant_id: str, backtest_id: str) -> bool:
         """Enqueue the next stretch of a back-test; False if Redis is away."""
         return self._try(lambda: enqueue(self._redis, BULK, BACKTEST_JOB, tenant_id, backtest_id))
+
+    def handle_webhook(self, tenant_id: str, mode: str, event_id: str) -> bool:
+        """Enqueue the handling of an event of Stripe's that was taken; False if Redis is away."""
+        return self._try(
+            lambda: enqueue(self._redis, STRIPE, WEBHOOK_JOB, tenant_id, mode, event_id)
+        )
+
+    def look_at_stripe(self, tenant_id: str, mode: str, account_id: str, *, whole: bool) -> bool:
+        """Enqueue the reading of an account's events, or of all of it; False if Redis is away.
+
+        Not twice at once: the flag goes with time, whatever becomes of the job.
+        """
+        job, queue = (LIST_JOB, BULK) if whole else (EVENTS_JOB, STRIPE)
+        flag = f"sm:look:{mode}:{account_id}"
+
+        def put() -> None:
+            if self._redis.set(flag, 1, nx=True, ex=LIST_SECONDS if whole else LOOK_SECONDS):
+                enqueue(self._redis, queue, job, tenant_id, mode, account_id)
+
+        return self._try(put)
+
+    def apply_metric(self, tenant_id: str, metric: str, after: str) -> bool:
+        """Enqueue what a mapping means for everyone's billing periods; False if Redis is away."""
+        return self._try(lambda: enqueue(self._redis, BULK, APPLY_JOB, tenant_id, metric, after))
 
     def workers(self) -> dict[str, int]:
         """How many workers serve each queue; empty if Redis is away."""

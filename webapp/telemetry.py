@@ -35,6 +35,9 @@ DURATION = Histogram(
 INGESTED = Counter("events_ingested", "Events accepted into the ledger.")
 DUPLICATES = Counter("events_duplicate", "Events that the ledger held already.")
 REJECTED = Counter("events_rejected", "Events refused, each with its reason in the answer.")
+WEBHOOKS = Counter(
+    "stripe_webhooks", "Webhooks of Stripe's, by what became of them at the door.", ["outcome"]
+)
 REDIS_ERRORS = Counter("redis_errors", "Times that Redis did not answer the web.")
 
 

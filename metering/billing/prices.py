@@ -241,15 +241,23 @@ WHERE m.metric = ANY(%(metrics)s)
   AND (m.effective_until IS NULL
        OR m.effective_until > %(start_at)s AND m.effective_until > m.effective_from)
 """
-# The item that bills the period; of one that was cut in two, the later part's.
+# The item that bills the period; of one that was cut in two, the later part's. It bills by the
+# price that it had then.
 _ITEM_OF_ONE = """
-    SELECT i.price_id, p.definition::text AS definition, p.unreadable
+    SELECT named.price_id, p.definition::text AS definition, p.unreadable
     FROM billing_periods b
     JOIN subscription_items i
       ON i.tenant_id = %(tenant_id)s AND i.mode = b.mode AND i.item_id = b.item_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(
+            (SELECT past ->> 'price_id' FROM jsonb_array_elements(i.past_prices) AS past
+             WHERE (past ->> 'until')::timestamptz >= b.end_at
+             ORDER BY (past ->> 'until')::timestamptz LIMIT 1),
+            i.price_id) AS price_id
+    ) AS named
     LEFT JOIN stripe_prices p
       ON p.tenant_id = %(tenant_id)s AND p.mode = i.mode AND p.account_id = i.account_id
-     AND p.price_id = i.price_id
+     AND p.price_id = named.price_id
     WHERE b.tenant_id = %(tenant_id)s AND b.customer_ref = %(customer_ref)s
       AND b.metric = m.metric AND b.mode = m.mode
       AND b.start_at < %(end_at)s AND b.end_at > %(start_at)s

@@ -7,7 +7,8 @@ so that webhooks may come in any order.
 
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Index, PrimaryKeyConstraint, Text, false
+from sqlalchemy import JSON, CheckConstraint, Index, PrimaryKeyConstraint, Text, false, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from metering.database import Base, Instant, Key
@@ -65,6 +66,8 @@ class SubscriptionItem(Base):
     anchor_at:  from which its periods are reckoned, `interval_count` `interval`s at a time.
     started_at: since when the item bills.  ended_at: from when on it no longer does.
     cancel_at:  when it will end, as far as is known.
+    past_prices: `{until, price_id}` of each price that it had before the present one, since we
+                know it; `until` as ISO 8601.
     """
 
     __tablename__ = "subscription_items"
@@ -96,6 +99,7 @@ class SubscriptionItem(Base):
     cancel_at: Mapped[Instant | None]
     trial_end: Mapped[Instant | None]
     is_paused: Mapped[bool] = mapped_column(server_default=false())
+    past_prices: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default=text("'[]'"))
     fetched_at: Mapped[Instant]
 
 

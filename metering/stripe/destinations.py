@@ -268,23 +268,92 @@ class Atlas:
             if item.meter_id == meter_id and item.ended_at is None and item.status not in DEAD
         ]
 
-    def _meter(
-        self, mode: str, account_id: str, mapping: MetricMapping
-    ) -> StripeMeter | Obstacle | None:
-        """The meter a mapping leads to; None: the mapping has no place in Stripe."""
+    def leads_anywhere(self, mode: str, mapping: MetricMapping) -> bool:
+        """Whether the mapping names a place in Stripe at all."""
+        return any(self._names(mode, mapping))
+
+    def _names(
+        self, mode: str, mapping: MetricMapping
+    ) -> tuple[str | None, str | None, str | None]:
+        """What a mapping names of Stripe in a mode: the event's name, the meter, the price."""
         name, meter_id, price_id = mapping.meter_event_name, mapping.meter_id, mapping.price_id
         if mode == "test":
             # The ids are those of live objects; only the event's name is common to both modes.
             meter_id, price_id = None, mapping.shadow_price_id
             if self.is_test_tenant:
                 meter_id, price_id = mapping.meter_id, mapping.shadow_price_id or mapping.price_id
-        if (name or meter_id or price_id) is None:
-            return None
+        return name, meter_id, price_id
+
+    def meters(self, mode: str, account_id: str, mapping: MetricMapping) -> list[StripeMeter]:
+        """The meters that a mapping may mean, whatever can be said against them."""
+        name, meter_id, price_id = self._names(mode, mapping)
         price = self._prices.get((mode, account_id, price_id)) if price_id else None
         if name is None and meter_id is None and price is not None:
             meter_id = price.meter_id
         of_account = self._meters[mode, account_id]
-        candidates = [m for m in of_account if m.event_name == name or m.meter_id == meter_id]
+        return [m for m in of_account if m.event_name == name or m.meter_id == meter_id]
+
+    def obstacle(self, mode: str, mapping: MetricMapping) -> Obstacle | None:
+        """What stands in the mapping's way for everybody; None also where it names no place."""
+        account_id = self.account(mode, mapping.customer_ref or "", mapping)
+        if account_id is None:
+            return Obstacle("no_account", _NO_ACCOUNT)
+        if account_id not in self.bound:
+            return Obstacle("unbound", _UNBOUND.format(account=account_id))
+        meter = self._meter(mode, account_id, mapping)
+        return meter if isinstance(meter, Obstacle) else None
+
+    def schedule_mode(self, customer_ref: str, metric: str) -> str:
+        """Whose items draw the billing periods: the live ones where the metric is billed live."""
+        if self.is_test_tenant:
+            return "test"
+        is_live = any(
+            mapping.is_active and mapping.customer_ref in (None, customer_ref)
+            for mapping in self._mappings[metric]
+            if self.leads_anywhere("live", mapping)
+        )
+        return "live" if is_live else "test"
+
+    def items(self, mode: str, customer_ref: str, metric: str) -> list[SubscriptionItem]:
+        """The customer's items that bill the metric or once did, by any of its mappings."""
+        found: dict[str, SubscriptionItem] = {}
+        for mapping in self._mappings[metric]:
+            is_on = mapping.is_active if mode == "live" else mapping.is_shadow
+            if not is_on or mapping.customer_ref not in (None, customer_ref):
+                continue
+            named = self.account(mode, customer_ref, mapping)
+            for account_id in self.bound if named is None else self.bound & {named}:
+                meter_ids = {meter.meter_id for meter in self.meters(mode, account_id, mapping)}
+                stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
+                for item in self._items.get((mode, account_id, stripe_customer or ""), ()):
+                    if item.meter_id in meter_ids and _item_of(mode, mapping) in (
+                        None,
+                        item.item_id,
+                    ):
+                        found[item.item_id] = item
+        return list(found.values())
+
+    def metrics_on(self, mode: str, account_id: str, meter_id: str) -> list[str]:
+        """The metrics that have a mapping to the meter."""
+        return sorted(
+            metric
+            for metric, mappings in self._mappings.items()
+            if any(
+                meter.meter_id == meter_id
+                for mapping in mappings
+                if (mapping.is_active if mode == "live" else mapping.is_shadow)
+                for meter in self.meters(mode, account_id, mapping)
+            )
+        )
+
+    def _meter(
+        self, mode: str, account_id: str, mapping: MetricMapping
+    ) -> StripeMeter | Obstacle | None:
+        """The meter a mapping leads to; None: the mapping has no place in Stripe."""
+        if not self.leads_anywhere(mode, mapping):
+            return None
+        name, meter_id, price_id = self._names(mode, mapping)
+        candidates = self.meters(mode, account_id, mapping)
         if not candidates:
             named = name or meter_id or price_id
             return Obstacle("no_meter", _NO_METER.format(name=named, account=account_id), name)

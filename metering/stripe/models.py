@@ -220,13 +220,26 @@ class Unsendable(Base):
 
 
 class WebhookDelivery(Base):
-    """An event of Stripe's that was taken: a second delivery changes nothing."""
+    """An event of Stripe's that was taken: a second delivery changes nothing.
+
+    object_id:  what the event is about and is read again; None where only the event itself says.
+    attempts:   times that its handling was begun.
+    due_at:     when its handling is begun next; None once it is handled.
+    error:      what became of the last attempt, if it failed.
+    """
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id", "mode", "event_id"),
         Index(None, "received_at"),
+        Index(
+            "ix_webhook_deliveries_waiting",
+            "tenant_id",
+            "due_at",
+            postgresql_where=text("handled_at IS NULL"),
+        ),
         CheckConstraint(MODES, name="mode"),
+        CheckConstraint("(due_at IS NULL) = (handled_at IS NOT NULL)", name="due_or_handled"),
     )
 
     tenant_id: Mapped[Key]
@@ -234,7 +247,10 @@ class WebhookDelivery(Base):
     event_id: Mapped[Key]
     account_id: Mapped[Key]
     type: Mapped[str] = mapped_column(Text)
+    object_id: Mapped[Key | None]
     received_at: Mapped[Instant]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[Instant | None]
     handled_at: Mapped[Instant | None]
     error: Mapped[str | None] = mapped_column(Text)
 

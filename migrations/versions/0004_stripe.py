@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0004"
 down_revision = "0003"
@@ -289,6 +290,9 @@ def upgrade() -> None:
         sa.Column("cancel_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("trial_end", sa.DateTime(timezone=True), nullable=True),
         sa.Column("is_paused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column(
+            "past_prices", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False
+        ),
         sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("mode IN ('live', 'test')", name=op.f("ck_subscription_items_mode")),
         sa.CheckConstraint("current_start < current_end", name=op.f("ck_subscription_items_span")),
@@ -357,9 +361,16 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(collation="C"), nullable=False),
         sa.Column("account_id", sa.Text(collation="C"), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(collation="C"), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("handled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(due_at IS NULL) = (handled_at IS NOT NULL)",
+            name=op.f("ck_webhook_deliveries_due_or_handled"),
+        ),
         sa.CheckConstraint("mode IN ('live', 'test')", name=op.f("ck_webhook_deliveries_mode")),
         sa.PrimaryKeyConstraint(
             "tenant_id", "mode", "event_id", name=op.f("pk_webhook_deliveries")
@@ -370,6 +381,13 @@ def upgrade() -> None:
         "webhook_deliveries",
         ["received_at"],
         unique=False,
+    )
+    op.create_index(
+        "ix_webhook_deliveries_waiting",
+        "webhook_deliveries",
+        ["tenant_id", "due_at"],
+        unique=False,
+        postgresql_where=sa.text("handled_at IS NULL"),
     )
     op.add_column("customers", sa.Column("shadow_stripe_customer_id", sa.Text(), nullable=True))
     op.create_index(

@@ -153,6 +153,9 @@ REACHED_BY_NAME = [
     if ("{" in path and m in ("get", "delete")) or path.endswith("_id}")
 ]
 
+# Nobody but Stripe can sign: every guess is a 400 (tests/webapp/test_stripe_webhooks.py).
+SIGNED = ("/v1/stripe/webhook", "post")
+
 
 def helped(case: Case) -> Case:
     """The case with a tenant, and with values whose form no schema can give."""
@@ -198,7 +201,7 @@ def test_what_the_document_allows_is_answered_as_it_says(
          response_schema_conformance],
     )  # fmt: skip
     by_id = (path, method) in REACHED_BY_NAME or path.endswith(("/rotate", "/duplicate"))
-    assert good or by_id
+    assert good or by_id or (path, method) == SIGNED
 
 
 @for_each

@@ -11,7 +11,8 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from metering.stripe import answers, invoices, reports, sync
-from metering.stripe.calls import Calls, Mode
+from metering.stripe.calls import Calls
+from metering.stripe.destinations import Mode
 from metering.stripe.faults import StripeFault
 from metering.stripe.sync import Place
 from metering.stripe.webhooks import Delivery

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog.mirror import StripeInvoice, SubscriptionItem
 from metering.catalog.models import BillingPeriod, Metric
 from metering.catalog.period import Span
 from metering.counters import fold
-from metering.stripe import sync, unsent
+from metering.stripe import unsent
 from metering.stripe.answers import Invoice
 from metering.stripe.sync import Place
 from metering.tenancy import locks
@@ -28,6 +29,7 @@ BEFORE_FINAL = timedelta(minutes=15)
 AHEAD = timedelta(minutes=1)
 # Of a metric that is not described: as the table has it.
 LATENESS = timedelta(hours=48)
+DELETED = "deleted"
 FINAL = ("open", "paid", "uncollectible", "void")
 
 
@@ -42,16 +44,51 @@ def note(
     if not told:
         return 0
     locks.lock(session, place.tenant_id)
-    written = sync.note_invoices(session, place, told, now=asked_at)
-    spans = {invoice.id: _spans(invoice) for invoice in told}
-    rows = _rows(session, place, StripeInvoice.invoice_id.in_(written))
+    spans = {
+        invoice.id: _spans(invoice)
+        for invoice in sorted(told, key=lambda invoice: invoice.id or "")
+        if invoice.id is not None and _write(session, place, invoice, asked_at)
+    }
+    rows = _rows(session, place, StripeInvoice.invoice_id.in_(spans))
     return sum(_apply(session, row, spans[row.invoice_id], now) for row in rows)
+
+
+def _write(session: Session, place: Place, invoice: Invoice, asked_at: datetime) -> bool:
+    """Upsert the invoice's row; False if a later answer is known."""
+    told = {
+        "stripe_customer": invoice.customer_id,
+        "subscription_id": invoice.subscription_id,
+        "status": invoice.status or "draft",
+        "period_start": invoice.period_start,
+        "period_end": invoice.period_end,
+        "finalizes_at": invoice.finalizes_at,
+        "finalized_at": invoice.finalized_at,
+        "fetched_at": asked_at,
+    }
+    statement = insert(StripeInvoice).values(**place.columns, invoice_id=invoice.id, **told)
+    written = session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "mode", "account_id", "invoice_id"],
+            set_={name: statement.excluded[name] for name in told},
+            where=StripeInvoice.fetched_at <= statement.excluded.fetched_at,
+        ).returning(StripeInvoice.invoice_id)
+    )
+    return written.first() is not None
 
 
 def note_gone(session: Session, place: Place, invoice_id: str, *, asked_at: datetime) -> None:
     """A draft was deleted: another invoice will bill its periods, or none."""
     locks.lock(session, place.tenant_id)
-    sync.note_gone(session, place, "invoice", invoice_id, now=asked_at)
+    session.execute(
+        update(StripeInvoice)
+        .where(
+            *_at(place),
+            StripeInvoice.invoice_id == invoice_id,
+            StripeInvoice.fetched_at <= asked_at,
+        )
+        .values(status=DELETED, fetched_at=asked_at)
+        .execution_options(synchronize_session=False)
+    )
     session.execute(
         update(BillingPeriod)
         .where(
@@ -66,10 +103,60 @@ def note_gone(session: Session, place: Place, invoice_id: str, *, asked_at: date
 
 
 def apply_known(session: Session, place: Place, subscription_id: str, *, now: datetime) -> int:
-    """Tell periods that have just become known of the invoices that were known before them."""
+    """Tell periods that have just become known when they close, and of the invoices that were
+    known before them. Returns: how many periods those bill."""
     locks.lock(session, place.tenant_id)
     rows = _rows(session, place, StripeInvoice.subscription_id == subscription_id)
-    return sum(_apply(session, row, {}, now) for row in rows)
+    billed = sum(_apply(session, row, {}, now) for row in rows)
+    plan_closings(session, place.tenant_id, _items(session, place, subscription_id), now=now)
+    return billed
+
+
+# A closing that would lie behind us is not planned: only the invoice can tell of such a period.
+_PLAN = """
+UPDATE billing_periods p SET closes_at = greatest(
+    least(p.end_at + make_interval(secs => coalesce(told.lateness_seconds, %(lateness)s)),
+          told.finalizes_at - %(before_final)s::interval),
+    %(soonest)s)
+FROM (
+    SELECT b.customer_ref, b.metric, b.start_at, m.lateness_seconds, i.finalizes_at
+    FROM billing_periods b
+    LEFT JOIN LATERAL (
+        SELECT lateness_seconds FROM metrics
+        WHERE tenant_id = %(tenant_id)s AND metric = b.metric OFFSET 0
+    ) AS m ON true
+    LEFT JOIN LATERAL (
+        SELECT min(finalizes_at) AS finalizes_at FROM stripe_invoices
+        WHERE tenant_id = %(tenant_id)s AND mode = b.mode AND invoice_id = b.invoice_id
+          AND status = 'draft'
+        OFFSET 0
+    ) AS i ON true
+    WHERE b.tenant_id = %(tenant_id)s AND b.closes_at IS NULL AND b.closed_at IS NULL
+      AND b.final_at IS NULL AND b.item_id = ANY(%(item_ids)s)
+      AND b.end_at + make_interval(secs => coalesce(m.lateness_seconds, %(lateness)s)) > %(now)s
+) AS told
+WHERE p.tenant_id = %(tenant_id)s AND p.customer_ref = told.customer_ref
+  AND p.metric = told.metric AND p.start_at = told.start_at
+"""
+
+
+def plan_closings(
+    session: Session, tenant_id: str, item_ids: Sequence[str], *, now: datetime
+) -> int:
+    """Say of these items' periods when they close, where nobody has yet. Returns: of how many.
+
+    Before the invoice is known, when the metric's lateness is over.
+    """
+    session.flush()
+    parameters = {
+        "tenant_id": tenant_id,
+        "item_ids": list(item_ids),
+        "lateness": LATENESS.total_seconds(),
+        "before_final": BEFORE_FINAL,
+        "soonest": now + AHEAD,
+        "now": now,
+    }
+    return session.connection().exec_driver_sql(_PLAN, parameters).rowcount
 
 
 def _rows(session: Session, place: Place, which: ColumnElement[bool]) -> Sequence[StripeInvoice]:
@@ -77,11 +164,9 @@ def _rows(session: Session, place: Place, which: ColumnElement[bool]) -> Sequenc
     return session.scalars(
         select(StripeInvoice)
         .where(
-            StripeInvoice.tenant_id == place.tenant_id,
-            StripeInvoice.mode == place.mode,
-            StripeInvoice.account_id == place.account_id,
+            *_at(place),
             StripeInvoice.subscription_id.is_not(None),
-            StripeInvoice.status.in_((*FINAL, "draft")),
+            StripeInvoice.status != DELETED,
             which,
         )
         .order_by(StripeInvoice.period_end, StripeInvoice.invoice_id)
@@ -106,18 +191,11 @@ def _apply(
     session: Session, invoice: StripeInvoice, spans: Mapping[str, Span], now: datetime
 ) -> int:
     """spans: by item; of the items without, the invoice's own period is what it bills."""
-    items = session.scalars(
-        select(SubscriptionItem.item_id).where(
-            SubscriptionItem.tenant_id == invoice.tenant_id,
-            SubscriptionItem.mode == invoice.mode,
-            SubscriptionItem.account_id == invoice.account_id,
-            SubscriptionItem.subscription_id == invoice.subscription_id,
-        )
-    ).all()
+    place = Place(invoice.tenant_id, invoice.mode, invoice.account_id)
     own = Span(invoice.period_start, invoice.period_end)
     periods = [
         period
-        for item_id in items
+        for item_id in _items(session, place, invoice.subscription_id)
         for period in _ending_within(session, invoice, item_id, spans.get(item_id, own))
     ]
     if invoice.status in FINAL:
@@ -126,6 +204,27 @@ def _apply(
         _close_in_time(session, invoice, periods, now)
     session.flush()
     return len(periods)
+
+
+def _at(place: Place) -> tuple[ColumnElement[bool], ...]:
+    return (
+        StripeInvoice.tenant_id == place.tenant_id,
+        StripeInvoice.mode == place.mode,
+        StripeInvoice.account_id == place.account_id,
+    )
+
+
+def _items(session: Session, place: Place, subscription_id: str | None) -> list[str]:
+    """All items that the subscription has or once had."""
+    found = session.scalars(
+        select(SubscriptionItem.item_id).where(
+            SubscriptionItem.tenant_id == place.tenant_id,
+            SubscriptionItem.mode == place.mode,
+            SubscriptionItem.account_id == place.account_id,
+            SubscriptionItem.subscription_id == subscription_id,
+        )
+    )
+    return sorted(found)
 
 
 def _ending_within(

@@ -95,7 +95,7 @@ def _named(errors: MeterErrors) -> set[str]:
     return {sample.request.partition("~")[0] for sample in errors.samples if sample.request}
 
 
-def _streams(tenant_id: str, mode: str, account_id: str) -> Select[tuple[str]]:
+def _streams(tenant_id: str, mode: str, account_id: str) -> Select[str]:
     return select(PushStream.stream_id).where(
         PushStream.tenant_id == tenant_id,
         PushStream.mode == mode,
@@ -105,7 +105,7 @@ def _streams(tenant_id: str, mode: str, account_id: str) -> Select[tuple[str]]:
 
 def _reject(
     session: Session,
-    streams: Select[tuple[str]],
+    streams: Select[str],
     tenant_id: str,
     errors: MeterErrors,
     now: datetime,
@@ -183,7 +183,7 @@ def _event_names(
     return found or None
 
 
-def _active_names(tenant_id: str, mode: str, account_id: str) -> Select[tuple[str]]:
+def _active_names(tenant_id: str, mode: str, account_id: str) -> Select[str]:
     return select(StripeMeter.event_name).where(
         StripeMeter.tenant_id == tenant_id,
         StripeMeter.mode == mode,

@@ -164,6 +164,11 @@ def plan_as_sets(session: Session) -> None:
     )
 
 
+def plan_as_usual(session: Session) -> None:
+    """Take `plan_as_sets` back, for what else the transaction does."""
+    session.connection().exec_driver_sql("SELECT set_config('enable_nestloop', 'on', true)")
+
+
 def sqlstate(error: DBAPIError) -> str:
     """The five-character SQLSTATE of a database error, or "" where the driver gave none."""
     return getattr(error.orig, "sqlstate", None) or ""

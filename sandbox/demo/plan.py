@@ -38,12 +38,12 @@ METERED = (
         "API calls",
         "calls",
         "sum",
-        40,
+        100,
         {
             "billing_scheme": "tiered",
             "tiers_mode": "graduated",
             "tiers": [
-                {"up_to": 1_000, "unit_amount_decimal": "0"},
+                {"up_to": 500, "unit_amount_decimal": "0"},
                 {"up_to": 50_000, "unit_amount_decimal": "0.8"},
                 {"up_to": "inf", "unit_amount_decimal": "0.5"},
             ],

@@ -68,6 +68,7 @@ class Demo:
         links = {
             "stripe": _named(self._stripe.base),
             "web": _named(self._web.base),
+            "console": f"{_named(self._web.base)}/console",
             "events": f"{_named(self._web.base)}/v1/events?tenantId={TENANT}",
         }
         return self.comparison.shown() | {"links": links}

@@ -39,9 +39,8 @@ class Traffic:
     def late(self, since: datetime, now: datetime) -> str:
         """One event that took hours to get here, of the current period. since: its beginning."""
         began = max(since, now - LATE)
-        hours = (now - began).total_seconds() / 3600
         event = _event(began, CUSTOMERS[0].ref, "api_calls")
-        return f"Dated {hours:.1f} h ago: {self._sent([event])}"
+        return f"Dated {_ago(now - began)} ago. {self._sent([event])}"
 
     def _sent(self, events: Sequence[Json]) -> str:
         began = time.monotonic()
@@ -54,7 +53,13 @@ class Traffic:
         with self._lock:
             self._last = list(events)
         told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        return f"{told} in {seconds * 1000:,.0f} ms"
+        plural = "event" if len(events) == 1 else "events"
+        return f"{len(events):,} {plural} sent: {told}, in {seconds * 1000:,.0f} ms."
+
+
+def _ago(span: timedelta) -> str:
+    minutes = int(span.total_seconds()) // 60
+    return f"{minutes // 60} h" if minutes >= 60 else f"{minutes} min"
 
 
 def _event(at: datetime, ref: str | None = None, metric: str | None = None) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def add_meter(
     session: Session, to: Connected, event_name: str, *, mode: str = "live", **changes: Any
 ) -> str:
     """A meter as a sync would note it; its id."""
-    meter_id = f"mtr_{event_name}_{mode}"
+    meter_id = changes.pop("meter_id", None) or f"mtr_{event_name}_{mode}"
     values = {
         "event_name": event_name,
         "formula": "sum",

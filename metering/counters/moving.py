@@ -79,9 +79,7 @@ def _hour(instant: datetime) -> datetime:
     return instant.replace(minute=0, second=0, microsecond=0)
 
 
-_MINE = """
-    tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
-"""
+_MINE = "customer_ref = %(customer_ref)s AND metric = %(metric)s"
 
 
 def _begun(instant: str) -> str:
@@ -93,7 +91,8 @@ _SET_ASIDE = f"""
 WITH late AS MATERIALIZED (
     SELECT a.idempotency_key, e.occurred_at, {_begun("e.occurred_at")} AS begun
     FROM (SELECT idempotency_key FROM set_aside
-          WHERE {_MINE} AND period_start >= %(start_at)s AND period_start < %(end_at)s) AS a
+          WHERE tenant_id = %(tenant_id)s AND {_MINE}
+            AND period_start >= %(start_at)s AND period_start < %(end_at)s) AS a
     CROSS JOIN LATERAL (
         SELECT occurred_at FROM events
         WHERE tenant_id = %(tenant_id)s AND idempotency_key = a.idempotency_key OFFSET 0
@@ -108,7 +107,8 @@ WHERE tenant_id = %(tenant_id)s AND set_aside.idempotency_key = moved.idempotenc
 
 _SEGMENTS_GONE = f"""
 DELETE FROM segments
-WHERE {_MINE} AND segment_start >= %(start_at)s AND segment_start < %(end_at)s
+WHERE tenant_id = %(tenant_id)s AND {_MINE}
+  AND segment_start >= %(start_at)s AND segment_start < %(end_at)s
 """
 _FOLDED = f"""
 folded AS MATERIALIZED (
@@ -133,7 +133,8 @@ FROM folded e GROUP BY 4
 
 _MEMBERS_GONE = f"""
 DELETE FROM unique_members
-WHERE {_MINE} AND period_start >= %(start_at)s AND period_start < %(end_at)s
+WHERE tenant_id = %(tenant_id)s AND {_MINE}
+  AND period_start >= %(start_at)s AND period_start < %(end_at)s
 """
 _MEMBERS = f"""
 WITH {_FOLDED}
@@ -146,7 +147,8 @@ FROM folded e WHERE e.resource_id IS NOT NULL
 
 _COUNTERS_GONE = f"""
 DELETE FROM counters
-WHERE {_MINE} AND period_start >= %(start_at)s AND period_start < %(end_at)s
+WHERE tenant_id = %(tenant_id)s AND {_MINE}
+  AND period_start >= %(start_at)s AND period_start < %(end_at)s
 RETURNING watermark, reaggregations
 """
 # What lay behind an old counter's watermark goes with the event at that watermark: the sum stays.
@@ -154,7 +156,8 @@ _COUNTERS = f"""
 WITH placed AS MATERIALIZED (
     SELECT s.*, {_begun("s.segment_start")} AS begun
     FROM segments s
-    WHERE {_MINE} AND segment_start >= %(start_at)s AND segment_start < %(end_at)s
+    WHERE tenant_id = %(tenant_id)s AND {_MINE}
+      AND segment_start >= %(start_at)s AND segment_start < %(end_at)s
 ), computed AS MATERIALIZED (
     SELECT {period_sql.start("s.begun", "s.segment_start")} AS period_start,
            {period_sql.end("s.begun", "s.customer_ref", "s.metric", "s.segment_start")}

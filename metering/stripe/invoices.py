@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog.mirror import StripeInvoice, SubscriptionItem
 from metering.catalog.models import BillingPeriod, Metric
 from metering.catalog.period import Span
 from metering.counters import fold
-from metering.stripe import unsent
+from metering.stripe import sync, unsent
 from metering.stripe.answers import Invoice
 from metering.stripe.sync import Place
 from metering.tenancy import locks
@@ -44,51 +43,16 @@ def note(
     if not told:
         return 0
     locks.lock(session, place.tenant_id)
-    spans = {
-        invoice.id: _spans(invoice)
-        for invoice in sorted(told, key=lambda invoice: invoice.id or "")
-        if invoice.id is not None and _write(session, place, invoice, asked_at)
-    }
-    rows = _rows(session, place, StripeInvoice.invoice_id.in_(spans))
+    written = sync.note_invoices(session, place, told, now=asked_at)
+    spans = {invoice.id: _spans(invoice) for invoice in told}
+    rows = _rows(session, place, StripeInvoice.invoice_id.in_(written))
     return sum(_apply(session, row, spans[row.invoice_id], now) for row in rows)
-
-
-def _write(session: Session, place: Place, invoice: Invoice, asked_at: datetime) -> bool:
-    """Upsert the invoice's row; False if a later answer is known."""
-    told = {
-        "stripe_customer": invoice.customer_id,
-        "subscription_id": invoice.subscription_id,
-        "status": invoice.status or "draft",
-        "period_start": invoice.period_start,
-        "period_end": invoice.period_end,
-        "finalizes_at": invoice.finalizes_at,
-        "finalized_at": invoice.finalized_at,
-        "fetched_at": asked_at,
-    }
-    statement = insert(StripeInvoice).values(**place.columns, invoice_id=invoice.id, **told)
-    written = session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant_id", "mode", "account_id", "invoice_id"],
-            set_={name: statement.excluded[name] for name in told},
-            where=StripeInvoice.fetched_at <= statement.excluded.fetched_at,
-        ).returning(StripeInvoice.invoice_id)
-    )
-    return written.first() is not None
 
 
 def note_gone(session: Session, place: Place, invoice_id: str, *, asked_at: datetime) -> None:
     """A draft was deleted: another invoice will bill its periods, or none."""
     locks.lock(session, place.tenant_id)
-    session.execute(
-        update(StripeInvoice)
-        .where(
-            *_at(place),
-            StripeInvoice.invoice_id == invoice_id,
-            StripeInvoice.fetched_at <= asked_at,
-        )
-        .values(status=DELETED, fetched_at=asked_at)
-        .execution_options(synchronize_session=False)
-    )
+    sync.note_gone(session, place, "invoice", invoice_id, now=asked_at)
     session.execute(
         update(BillingPeriod)
         .where(

@@ -86,8 +86,10 @@ def full(stripe: Calls, place: Place, step: Step) -> Counts:
             sync.note_customers(session, place, customers, now=listed_since)
         counts.customers += len(customers)
     for subscriptions in _batches(stripe.subscriptions(mode, account_id)):
-        with step() as (session, _):
+        with step() as (session, now):
             sync.note_subscriptions(session, place, subscriptions, now=listed_since)
+            for subscription in subscriptions:
+                invoices.apply_known(session, place, subscription.id, now=now)
         counts.subscriptions += len(subscriptions)
     since = listed_since - INVOICES_SINCE
     for found in _batches(stripe.invoices(mode, account_id, created_since=since)):

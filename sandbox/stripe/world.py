@@ -64,7 +64,7 @@ class World:
         webhook_secret: str | None = None,
     ) -> None:
         self.lock = threading.RLock()
-        self.by_hand = clock is not None
+        self.by_hand, self._calm = clock is not None, calm
         self.clock = clock or time.time
         self.settings = Settings.calm() if calm else Settings.usual(by_hand=self.by_hand)
         self.faults = Faults(self.clock)
@@ -221,7 +221,8 @@ class World:
                 self.offset_seconds = obj["offset_seconds"]
                 self.connected = set(obj["connected"])
                 self.keys.load(obj["keys"])
-                self.settings.load(obj["settings"])
+                if not self._calm:
+                    self.settings.load(obj["settings"])
             else:
                 partition = self.partition(address.account, address.livemode)
                 partition.of(address.kind)[address.id] = obj

@@ -1,0 +1,340 @@
+"""Whatever happens, Stripe's total of a stream is what we settled, or that and the one open push;
+and when all is calm, it is ours.
+
+A Hypothesis machine drives events, duplicates, lateness, folds, pushes that crash at every step,
+Stripe's faults, error reports, summaries and the clock, against the stand-in and through the real
+library.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import select
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from metering.counters import fold
+from metering.database import unit_of_work
+from metering.stripe import confirming, deltas, recording, reports
+from metering.stripe.deltas import Claim, Outcome
+from metering.stripe.models import Push, PushStream
+from sandbox.stripe.events import V2_KIND
+from sandbox.stripe.pipeline import KIND
+from sandbox.stripe.world import World
+from tests.stripe_setup import add_mapping, add_meter, connect
+from tests.stripe_world import LIVE_KEY, Clock, driver_of, noon
+from tests.support import entry, put
+
+# How a metric is read, and so what Stripe should hold of it.
+METRICS = {"calls": "sum", "hits": "count", "peak": "max", "seats": "last", "users": "unique"}
+CUSTOMERS = ("cus_a", "cus_b")
+FAULTS = (
+    "revoked",
+    "refuse_429",
+    "lock_timeout",
+    "error_500_before",
+    "error_500_after",
+    "drop_before",
+    "drop_response_after_commit",
+    "reject",
+)
+Stream = tuple[str, str]
+
+
+class Machine(RuleBasedStateMachine):
+    """One tenant, two customers, five metrics of five readings."""
+
+    engine: Engine
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock(noon())
+        self.world = World(clock=self.clock)
+        self.world.settings.limits = False
+        self.session = Session(self.engine)
+        self.events: dict[str, tuple[str, str, Decimal, datetime, str]] = {}
+        self.reported: set[str] = set()
+        self.claims: list[Claim] = []
+
+    @initialize(metrics=st.sets(st.sampled_from(sorted(METRICS)), min_size=1, max_size=2))
+    def connect(self, metrics: set[str]) -> None:
+        self.metrics = sorted(metrics)
+        self.acme = connect(self.session, now=self.clock.now)
+        self.driver = driver_of(self.world, self.acme.account_id)
+        for metric in self.metrics:
+            meter = self.driver.create_meter(
+                "live",
+                self.acme.account_id,
+                display_name=metric,
+                event_name=metric,
+                idempotency_key=f"meter-{metric}",
+            )
+            add_meter(self.session, self.acme, metric, meter_id=meter.id)
+            add_mapping(self.session, self.acme, metric, aggregation=METRICS[metric])
+        self.partition = self.world.partition(self.acme.account_id, livemode=True)
+        for customer in CUSTOMERS:
+            self.partition.put("customer", {"id": customer, "object": "customer"})
+
+    @rule(
+        number=st.integers(0, 1),
+        customer=st.sampled_from(CUSTOMERS),
+        quantity=st.decimals(0, 1000, places=3),
+        minutes_ago=st.sampled_from([0, 1, 50, 70, 60 * 30]),
+        resource=st.sampled_from("abc"),
+        at_once=st.booleans(),
+    )
+    def use(
+        self,
+        number: int,
+        customer: str,
+        quantity: Decimal,
+        minutes_ago: int,
+        resource: str,
+        at_once: bool,
+    ) -> None:
+        """Ingest an event, late by up to thirty hours; mostly it is folded at once."""
+        metric = self.metrics[number % len(self.metrics)]
+        key = f"e{len(self.events)}"
+        at = self.clock.now - timedelta(minutes=minutes_ago)
+        self.events[key] = (metric, customer, quantity, at, resource)
+        self._ingest(key)
+        if at_once:
+            self.fold(100)
+
+    @rule(number=st.integers(0, 1000))
+    def repeat(self, number: int) -> None:
+        """Ingest an event again."""
+        if self.events:
+            self._ingest(f"e{number % len(self.events)}")
+
+    def _ingest(self, key: str) -> None:
+        metric, customer, quantity, at, resource = self.events[key]
+        event = entry(key, quantity, at, metric=metric, customer=customer, resource=resource)
+        put(self.session, self.acme.tenant_id, [event], now=self.clock.now)
+
+    @rule(limit=st.sampled_from([1, 3, 100]))
+    def fold(self, limit: int) -> None:
+        with unit_of_work(self.session):
+            fold.fold(self.session, self.acme.tenant_id, now=self.clock.now, limit=limit)
+
+    @rule(
+        crash=st.sampled_from(["", "", "claimed", "sent", "half"]),
+        most=st.sampled_from([1, 3, 50]),
+    )
+    def push(self, crash: str, most: int) -> None:
+        """One turn of a worker, which may die at each of its steps."""
+        claims = self._claim(most)
+        if crash == "claimed":
+            return
+        sent = claims[: len(claims) // 2] if crash == "half" else claims
+        outcomes = [(claim, recording.send(self.driver, claim)) for claim in sent]
+        if crash != "sent":
+            self._settle(outcomes)
+
+    @rule()
+    def stall(self) -> None:
+        """A worker that has claimed, and sends much later if at all."""
+        self.claims += self._claim(2)
+
+    @rule()
+    def wake_up(self) -> None:
+        """The stalled worker sends what it had claimed, its lease expired or not."""
+        claims, self.claims = self.claims, []
+        self._settle([(claim, recording.send(self.driver, claim)) for claim in claims])
+
+    def _claim(self, most: int) -> list[Claim]:
+        with unit_of_work(self.session):
+            turn = deltas.claim(
+                self.session,
+                self.acme.tenant_id,
+                now=self.clock.now,
+                cadence=lambda mode, account: timedelta(seconds=10),
+                most=most,
+            )
+        return list(turn.claims)
+
+    def _settle(self, outcomes: Iterable[tuple[Claim, Outcome]]) -> None:
+        with unit_of_work(self.session):
+            deltas.settle(self.session, outcomes, now=self.clock.now)
+
+    @rule(kind=st.sampled_from(FAULTS), times=st.integers(1, 2))
+    def go_wrong(self, kind: str, times: int) -> None:
+        options: dict[str, Any] = {}
+        if kind == "revoked":
+            self.world.revoke_key(LIVE_KEY)
+            return
+        if kind == "reject":
+            options = {"code": "meter_event_invalid_value", "message": "no"}
+        self.world.faults.plant(kind, "POST /v1/billing/meter_events", times, **options)
+
+    @rule()
+    def mend(self) -> None:
+        self.world.faults.clear()
+        self.world.add_key(LIVE_KEY, self.acme.account_id, livemode=True)
+
+    @rule(seconds=st.sampled_from([12, 100, 700, 90_000]))
+    def wait(self, seconds: int) -> None:
+        self.clock.now += timedelta(seconds=seconds)
+        if seconds >= 700:
+            self.world.settle()
+
+    @rule()
+    def count(self) -> None:
+        """Stripe makes up its mind about what it accepted."""
+        self.world.settle()
+        self._hear()
+
+    @rule()
+    def confirm(self) -> None:
+        """Summaries are read, which show what Stripe has counted by then."""
+        with unit_of_work(self.session):
+            checks = confirming.due(self.session, self.acme.tenant_id, now=self.clock.now)
+        for check in checks:
+            found = self.driver.summaries(
+                "live",
+                self.acme.account_id,
+                check.meter_id,
+                check.stream.stripe_customer,
+                check.start_at,
+                check.end_at,
+                window="hour",
+            )
+            totals = {summary.start_at: summary.value for summary in found}
+            with unit_of_work(self.session):
+                confirming.judge(self.session, check, totals, now=self.clock.now)
+
+    def _hear(self) -> None:
+        """Take the error reports that have come, each once."""
+        for event in list(self.partition.of(V2_KIND).values()):
+            if event["id"] in self.reported:
+                continue
+            self.reported.add(event["id"])
+            report = self.driver.meter_report("live", self.acme.account_id, event["id"])
+            with unit_of_work(self.session):
+                reports.apply(
+                    self.session,
+                    self.acme.tenant_id,
+                    "live",
+                    self.acme.account_id,
+                    report,
+                    now=self.clock.now,
+                )
+
+    @invariant()
+    def stripe_holds_what_was_settled_or_that_and_the_open_push(self) -> None:
+        if not hasattr(self, "acme"):
+            return
+        self._hear()
+        held = self._held()
+        settled: dict[Stream, Decimal] = defaultdict(Decimal)
+        pending: dict[Stream, list[Decimal]] = defaultdict(list)
+        for push, stream in self.session.execute(
+            select(Push, PushStream)
+            .join(
+                PushStream,
+                (PushStream.tenant_id == Push.tenant_id) & (PushStream.stream_id == Push.stream_id),
+            )
+            .where(Push.tenant_id == self.acme.tenant_id, Push.state != "rejected")
+            .execution_options(populate_existing=True)
+        ):
+            key = stream.event_name, stream.stripe_customer
+            if push.state in ("claimed", "ambiguous"):
+                pending[key].append(push.quantity)
+            else:
+                settled[key] += push.quantity
+        self.session.rollback()
+        for key in {*held, *settled, *pending}:
+            assert len(pending[key]) <= 1, f"two open pushes of {key}"
+            possible = {settled[key], settled[key] + sum(pending[key])}
+            assert held[key] in possible, f"{key}: {held[key]} is none of {possible}"
+
+    def _held(self) -> dict[Stream, Decimal]:
+        """What Stripe has accepted and not thrown away, counted or not yet."""
+        held: dict[Stream, Decimal] = defaultdict(Decimal)
+        for event in self.partition.of(KIND).values():
+            if event["state"] != "rejected":
+                held[event["event_name"], event["customer"]] += Decimal(event["value"])
+        return held
+
+    def teardown(self) -> None:
+        """Let all be calm: nothing goes wrong any more, and everything is done."""
+        try:
+            if hasattr(self, "acme"):
+                self._calm_down()
+                assert self._held_of_ours() == self._ours()
+        finally:
+            self.session.close()
+
+    def _calm_down(self) -> None:
+        self.mend()
+        for _ in range(60):
+            self.clock.now += timedelta(minutes=11)
+            self.world.settle()
+            self._hear()
+            with unit_of_work(self.session):
+                fold.fold(self.session, self.acme.tenant_id, now=self.clock.now)
+            for _ in range(10):
+                claims = self._claim(50)
+                self._settle([(claim, recording.send(self.driver, claim)) for claim in claims])
+                self.clock.now += timedelta(seconds=11)
+            self.confirm()
+            if self._held_of_ours() == self._ours():
+                return
+
+    def _held_of_ours(self) -> dict[Stream, Decimal]:
+        return {key: value for key, value in self._held().items() if value}
+
+    def _ours(self) -> dict[Stream, Decimal]:
+        """Computed from what was ingested, and nothing else."""
+        by_stream: dict[Stream, list[tuple[datetime, str, Decimal, str]]] = defaultdict(list)
+        for key, (metric, customer, quantity, at, resource) in self.events.items():
+            by_stream[metric, customer].append((at, key, quantity, resource))
+        totals = {
+            (metric, customer): _read(METRICS[metric], found)
+            for (metric, customer), found in by_stream.items()
+        }
+        return {key: value for key, value in totals.items() if value}
+
+
+def _read(aggregation: str, events: list[tuple[datetime, str, Decimal, str]]) -> Decimal:
+    match aggregation:
+        case "sum":
+            return sum((quantity for _, _, quantity, _ in events), Decimal(0))
+        case "count":
+            return Decimal(len(events))
+        case "max":
+            return max(quantity for _, _, quantity, _ in events)
+        case "last":
+            return max(events)[2]
+    return Decimal(len({resource for _, _, _, resource in events}))
+
+
+@pytest.mark.timeout(0)
+def test_stripes_total_is_ours(engine: Engine) -> None:
+    """SOAK_EXAMPLES asks for more than the usual 200 lives of 50 steps."""
+    Machine.engine = engine
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=int(os.environ.get("SOAK_EXAMPLES", "200")),
+            stateful_step_count=50,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )

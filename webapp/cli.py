@@ -27,6 +27,7 @@ from webapp import clock
 from webapp import config as configuration
 from webapp.health import MIGRATIONS
 from webapp.sim_cli import sim
+from webapp.stripe_cli import stripe
 
 OPERATOR = "operator"
 
@@ -185,6 +186,7 @@ def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
 
 
 stripemeter.add_command(sim)
+stripemeter.add_command(stripe)
 
 
 @stripemeter.group()

@@ -17,6 +17,7 @@ from metering import installation
 from metering.catalog import customers
 from metering.catalog.mirror import StripeCustomer, StripeMeter, StripePrice, SubscriptionItem
 from metering.catalog.models import Customer, Metric, MetricMapping
+from metering.stripe import answers
 from metering.tenancy import tenants
 
 Mode = Literal["live", "test"]
@@ -364,7 +365,7 @@ class Atlas:
         return self.refusal(active[0]) or active[0]
 
     @staticmethod
-    def refusal(meter: StripeMeter) -> Obstacle | None:
+    def refusal(meter: StripeMeter | answers.Meter) -> Obstacle | None:
         """Why deltas to this meter would be lost, or counted instead of added up."""
         if meter.window is not None:
             return Obstacle(

@@ -22,7 +22,9 @@ from webapp.queues import Hints
 @cache
 def config() -> Config:
     """The process's configuration."""
-    return configuration.load()
+    loaded = configuration.load()
+    clock.follow(loaded.clock_file)
+    return loaded
 
 
 @cache

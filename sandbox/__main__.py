@@ -9,14 +9,20 @@ from dotenv import dotenv_values
 from sandbox.errors import SandboxError
 from sandbox.programs import counters_are_served
 from sandbox.settings import Settings
+from sandbox.standin import StandIn, why_none
 from sandbox.supervisor import Supervisor
 
 
 def main() -> int:
     from_file = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
     try:
-        settings = Settings.read({**from_file, **os.environ})
-        return Supervisor(settings, are_served=counters_are_served).run()
+        environment = {**from_file, **os.environ}
+        settings = Settings.read(environment)
+        no_stand_in = why_none(environment)
+        if no_stand_in is not None:
+            print(no_stand_in, flush=True)
+        beside = StandIn.beside if no_stand_in is None else None
+        return Supervisor(settings, are_served=counters_are_served, beside=beside).run()
     except SandboxError as error:
         print(error, file=sys.stderr)
     except OSError as error:  # a folder that may not be written to, a disk that is full

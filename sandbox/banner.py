@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from sandbox.standin import StandIn
+
 BANNER = """
 StripeMeter is running.
 
   Start here {address}/
-  API docs   {address}/docs
+{stripe}  API docs   {address}/docs
+  Console    {address}/console
   Metrics    {address}/metrics
   Database   {database}
   Logs       {logs}
@@ -21,12 +24,23 @@ curl -X POST {address}/v1/events/ingest -H "Content-Type: application/json" \\
 """
 
 
-def banner(port: int, embedded_database_url: str | None, logs: Path) -> str:
+STRIPE = """\
+  Demo       {demo}/
+  Stripe     {stripe}/ (a stand-in on this machine; its clock is ours)
+"""
+
+
+def banner(
+    port: int, embedded_database_url: str | None, logs: Path, stand_in: StandIn | None = None
+) -> str:
     """A database of the user's own is not printed: its URL may hold a password."""
     database = "the one of DATABASE_URL"
     if embedded_database_url is not None:
         database = f'psql "{embedded_database_url.replace("+psycopg", "", 1)}"'
-    return BANNER.format(address=address(port), database=database, logs=logs)
+    stripe = ""
+    if stand_in is not None:
+        stripe = STRIPE.format(demo=address(stand_in.demo_port), stripe=address(stand_in.port))
+    return BANNER.format(address=address(port), database=database, logs=logs, stripe=stripe)
 
 
 def address(port: int) -> str:

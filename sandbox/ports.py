@@ -1,5 +1,6 @@
-"""Whether the port of the web is free."""
+"""Whether the port of the web is free, and which ports beside it are."""
 
+import contextlib
 import errno
 import socket
 
@@ -7,6 +8,8 @@ from sandbox.errors import SandboxError
 
 # A browser and curl try both for "localhost", so a stranger on either would answer in our place.
 LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+NEAR = 100
 
 
 def check_free(port: int) -> None:
@@ -23,6 +26,17 @@ def check_free(port: int) -> None:
                 ) from error
             if family == socket.AF_INET:
                 raise
+
+
+def next_free(first: int) -> int:
+    """The first free port from this one on. Raises: SandboxError if there is none near it."""
+    for port in range(first, min(first + NEAR, 65536)):
+        with contextlib.suppress(SandboxError):
+            check_free(port)
+            return port
+    raise SandboxError(
+        f"No port from {first} on is free; run `PORT=` of another number `make dev`."
+    )
 
 
 def _bind(family: socket.AddressFamily, address: str, port: int) -> None:

@@ -14,11 +14,13 @@ from sandbox.errors import SandboxError
 from sandbox.postgres import Postgres
 from sandbox.programs import MIGRATION, PROGRAMS, Command, Program
 from sandbox.settings import Settings
+from sandbox.standin import StandIn
 from sandbox.stopping import StopRequests
 from sandbox.valkey import Valkey
 
 LOOK_SECONDS = 0.1
 READY_SECONDS = 60.0
+DEMO_SECONDS = 60.0
 
 
 def say(text: str) -> None:
@@ -33,18 +35,22 @@ class Supervisor:
         migration: Command = MIGRATION,
         programs: Sequence[Command] = PROGRAMS,
         are_served: Callable[[str], bool] | None = None,
+        beside: Callable[[Settings], StandIn] | None = None,
     ) -> None:
-        """are_served: given the Redis URL, whether the workers take jobs yet."""
+        """are_served: given the Redis URL, whether the workers take jobs yet.
+        beside: chooses where a stand-in for Stripe runs; None: there is none."""
         self.settings = settings
         self.migration = migration
         self.programs = programs
         self.are_served = are_served
+        self.beside = beside
         self._run_folder = settings.home / "run"
         self._logs = settings.home / "logs"
         self._metrics = self._run_folder / "prometheus"
         self._stop = StopRequests()
         self._children = Children(self._run_folder / "children.json", self._stop)
         self._urls: dict[str, str] = {}
+        self._stand_in: StandIn | None = None
 
     def run(self) -> int:
         """Return the exit code, once everything has ended.
@@ -60,6 +66,7 @@ class Supervisor:
             self._stop.listen()
             self._end_former_life()
             ports.check_free(self.settings.port)
+            self._stand_in = self.beside(self.settings) if self.beside else None
             self._bring_up(undo)
             self._keep_up()
         say("Stopped.")
@@ -76,9 +83,11 @@ class Supervisor:
             if not self._stop.requested:
                 step(undo)
         self._wait_until_ready()
+        if self._stand_in is not None and not self._stop.requested:
+            self._start_demo(self._stand_in, undo)
         if not self._stop.requested:
             embedded = None if self.settings.database_url else self._urls["DATABASE_URL"]
-            say(banner(self.settings.port, embedded, self._logs))
+            say(banner(self.settings.port, embedded, self._logs, self._stand_in))
 
     def _keep_up(self) -> None:
         while not self._stop.requested:
@@ -99,7 +108,10 @@ class Supervisor:
         path = self._run_folder / "servers.env"
         undo.callback(path.unlink, missing_ok=True)
         path.touch(mode=0o600)
-        path.write_text("".join(f"{name}='{url}'\n" for name, url in self._urls.items()))
+        told = dict(self._urls)
+        if self._stand_in is not None:
+            told |= {"STRIPEMETER_SANDBOX": "1", **self._stand_in.environment}
+        path.write_text("".join(f"{name}='{value}'\n" for name, value in told.items()))
 
     def _start_server(self, server: Daemon, undo: contextlib.ExitStack) -> str:
         say(f"Starting {server.name} …")
@@ -124,16 +136,39 @@ class Supervisor:
 
     def _start_programs(self, undo: contextlib.ExitStack) -> None:
         self._empty_metrics()
-        programs = [self._program(command) for command in self.programs]
+        commands = list(self.programs)
+        if self._stand_in is not None:
+            commands.insert(0, self._stand_in.command)
+        self._start([self._program(command) for command in commands], undo)
+
+    def _start(self, programs: Sequence[Program], undo: contextlib.ExitStack) -> None:
         say(f"Starting {', '.join(program.name for program in programs)} …")
         undo.callback(self._children.end, programs)
         for program in programs:
             program.start()
             self._children.watch(program)
 
+    def _start_demo(self, stand_in: StandIn, undo: contextlib.ExitStack) -> None:
+        """Make the demo's data; a demo that fails is told of and stops nothing."""
+        say("Making the demo's data …")
+        data = self._program(stand_in.demo_data)
+        data.log.unlink(missing_ok=True)
+        undo.callback(self._children.end, [data])
+        data.start()
+        self._children.remember(data)
+        deadline = time.monotonic() + DEMO_SECONDS
+        while data.running and not self._stop.requested and time.monotonic() < deadline:
+            self._look_after()
+            self._stop.sleep(LOOK_SECONDS)
+        self._children.end([data])
+        self._children.remember()
+        if data.exit_code != 0 and not self._stop.requested:
+            say(f"The demo's data could not be made:\n{processes.tail(data.log, 5)}")
+        self._start([self._program(stand_in.demo_page)], undo)
+
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._stop.requested and not (self._is_ready() and self._is_served()):
+        while not self._stop.requested and not self._is_up():
             self._look_after()
             if time.monotonic() > deadline:
                 log = self._logs / "web.log"
@@ -143,11 +178,15 @@ class Supervisor:
                 )
             self._stop.sleep(LOOK_SECONDS)
 
-    def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.settings.port, timeout=5)
+    def _is_up(self) -> bool:
+        stripe = self._stand_in is None or self._answers(self._stand_in.port, "/_sandbox/clock")
+        return stripe and self._answers(self.settings.port, "/health/ready") and self._is_served()
+
+    def _answers(self, port: int, path: str) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         with contextlib.closing(connection):
             try:
-                connection.request("GET", "/health/ready")
+                connection.request("GET", path)
                 return connection.getresponse().status == http.HTTPStatus.OK
             except (OSError, http.client.HTTPException):
                 return False
@@ -168,9 +207,11 @@ class Supervisor:
         return Program(command, self._environment(), self._logs)
 
     def _environment(self) -> Mapping[str, str]:
+        stripe = self._stand_in.environment if self._stand_in is not None else {}
         return {
             **self.settings.environment,
             **self._urls,
+            **stripe,
             "PORT": str(self.settings.port),
             "WEB_CONCURRENCY": self.settings.web_concurrency,
             "STRIPEMETER_SANDBOX": "1",

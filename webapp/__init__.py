@@ -80,6 +80,7 @@ def create_app(
 ) -> Flask:
     """Build the app. config: read from the environment where it is not given."""
     config = config or configuration.load()
+    wall_clock.follow(config.clock_file)
     logs.configure(config.log_level)
     app = Flask(__name__)
     app.url_map.strict_slashes = False

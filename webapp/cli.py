@@ -34,9 +34,9 @@ OPERATOR = "operator"
 
 @contextmanager
 def _session() -> Iterator[Session]:
-    engine = make_engine(
-        configuration.load(needs_redis=False).database_url, application_name="stripemeter cli"
-    )
+    config = configuration.load(needs_redis=False)
+    clock.follow(config.clock_file)
+    engine = make_engine(config.database_url, application_name="stripemeter cli")
     try:
         with Session(engine) as session:
             yield session

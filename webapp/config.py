@@ -37,6 +37,7 @@ class Config:
 
     sandbox: everything on one machine, open without a key on loopback.
     trusted_proxies: how many proxies in front of us may be believed on who the client is.
+    clock_file: says how far the sandbox's clock was moved; see `webapp/clock.py`.
     stripe_api_base: of a stand-in for Stripe on this machine; None: Stripe itself.
     stripe_account:  the keys' own account, for mappings that name none.
     stripe_webhook_secret_live, …_test: one, or several divided by commas.
@@ -65,6 +66,7 @@ class Config:
     redis_tls_verify: bool = True
     # Several processes write their counts to files that /metrics adds up.
     metrics_shared: bool = False
+    clock_file: Path | None = None
 
 
 def load(environ: Mapping[str, str] | None = None, *, needs_redis: bool = True) -> Config:
@@ -159,6 +161,7 @@ class _Reader:
             log_level=self._level(),
             redis_tls_verify=self._flag("REDIS_TLS_VERIFY", default=True),
             metrics_shared=METRICS_DIRECTORY in self.environ,
+            clock_file=self._clock_file(),
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -211,6 +214,21 @@ class _Reader:
             # The value is a secret even where it is the wrong one: it is not repeated.
             self.problems.append(f"{name} is not a {mode} key (sk_{mode}_… or rk_{mode}_…)")
         return key or None
+
+    def _clock_file(self) -> Path | None:
+        """A clock that can be moved bills people for time that has not passed: sandbox only."""
+        path = self.environ.get("STRIPEMETER_CLOCK_FILE", "").strip()
+        if not path:
+            return None
+        if self.environ.get("STRIPEMETER_SANDBOX", "").strip().lower() not in TRUE:
+            self.problems.append(
+                "STRIPEMETER_CLOCK_FILE moves the sandbox's clock, and this is none"
+            )
+        if self.environ.get("STRIPE_LIVE_KEY", "").strip():
+            self.problems.append(
+                "STRIPEMETER_CLOCK_FILE moves the sandbox's clock: STRIPE_LIVE_KEY must be unset"
+            )
+        return Path(path)
 
     def _webhook_secret(self, name: str) -> str | None:
         secrets = [each.strip() for each in self.environ.get(name, "").split(",") if each.strip()]

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from metering import installation
-from webapp import auth, runtime, telemetry, wire
+from webapp import auth, clock, runtime, telemetry, wire
 from webapp.endpoint import Contract, declare
 from webapp.extensions import db
 from webapp.problems import ProblemError, document
@@ -44,7 +44,7 @@ def metrics() -> Response:
     _check_metrics_token()
     now = g.now
     totals = installation.totals(db.session())
-    lags = runtime.current().hints.lag_seconds(now.timestamp())
+    lags = runtime.current().hints.lag_seconds(clock.machine().timestamp())
     shared = runtime.current().config.metrics_shared
     body = telemetry.exposition(totals, lags, now=now, shared=shared)
     return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")

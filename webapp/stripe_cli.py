@@ -136,7 +136,9 @@ def _print(made: Made, mapping_id: str) -> None:
 
 
 def _config() -> Config:
-    return configuration.load(needs_redis=False)
+    config = configuration.load(needs_redis=False)
+    clock.follow(config.clock_file)
+    return config
 
 
 @contextmanager

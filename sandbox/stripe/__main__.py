@@ -23,6 +23,7 @@ def main() -> None:
         store=Store(given.store) if given.store else None,
         calm=given.calm,
         clock_file=Path(clock_file) if clock_file else None,
+        webhook_secret=os.environ.get("STRIPE_WEBHOOK_SECRET_TEST") or None,
     )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

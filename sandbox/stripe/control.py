@@ -1,6 +1,8 @@
 """The stand-in's own controls, under /_sandbox/: for this machine only, without a key.
 
 GET  state                                          the clock, the counts, the streams' totals
+POST totals    {"spans": [{"event_name", "customer", "start", "end"}]}
+GET  clock                                          its instant, and how far it was moved
 POST clock     {"advance_seconds": n} | {"to": n | "month_end"}
 POST faults    {"kind", "match", "times" | "for_seconds", ...}; DELETE faults clears them
 POST settings  {"latency_seconds", "lag_seconds", "limits", ...}
@@ -108,6 +110,24 @@ def totals(partition: Partition) -> list[Json]:
     return shown
 
 
+def between(world: Any, given: Json) -> Json:
+    """What meters were sent for customers with timestamps in a span: `accepted` and `counted`."""
+    partition = world.partition()
+    return {"totals": [_between(partition, span) for span in given["spans"]]}
+
+
+def _between(partition: Partition, span: Json) -> Json:
+    known = streams.of(partition)
+    for meter in partition.of("billing.meter").values():
+        if meter["event_name"] == span["event_name"] and meter["status"] == "active":
+            start, end = int(span["start"]), int(span["end"])
+            entries = known.between(meter["id"], str(span["customer"]), start, end)
+            accepted = streams.total(meter, entries, _accepted, tie=known.tie)
+            counted = streams.total(meter, entries, streams.visible, tie=known.tie)
+            return {"accepted": f"{accepted:f}", "counted": f"{counted:f}"}
+    return {"accepted": "0", "counted": "0"}
+
+
 def _accepted(record: Json) -> bool:
     return bool(record["state"] != "rejected" and record["cancel"] is None)
 
@@ -121,6 +141,10 @@ def clock(world: Any, given: Json) -> Json:
     if to - now > _LONGEST_SECONDS:
         raise ValueError("The clock goes forward by at most ten years at once.")
     world.advance_to(to)
+    return instant(world, given)
+
+
+def instant(world: Any, given: Json) -> Json:
     return {"now": world.now(), "offset_seconds": world.offset_seconds}
 
 
@@ -172,6 +196,8 @@ def connect(world: Any, given: Json) -> Json:
 
 _CONTROLS: dict[tuple[str, str], Callable[[Any, Json], Json]] = {
     ("GET", "state"): state,
+    ("POST", "totals"): between,
+    ("GET", "clock"): instant,
     ("POST", "clock"): clock,
     ("POST", "faults"): plant,
     ("DELETE", "faults"): clear,

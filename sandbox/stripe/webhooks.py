@@ -1,7 +1,5 @@
 """Webhook endpoints (v1, snapshots) and event destinations (v2, thin or snapshots)."""
 
-import secrets
-
 from sandbox.stripe import instants, paging, params
 from sandbox.stripe.core import Call, Json, StripeError, new_id, route
 from sandbox.stripe.params import PAGE
@@ -62,7 +60,7 @@ def create(call: Call) -> Json:
         "metadata": given.get("metadata") or {},
         "status": "enabled",
         "url": given["url"],
-        "_secret": f"whsec_{secrets.token_hex(16)}",
+        "_secret": call.world.new_webhook_secret(),
         "_url": given["url"],
         "_connect": bool(given.get("connect")),
     }
@@ -112,7 +110,7 @@ def create_v2(call: Call) -> Json:
         raise StripeError(400, "The stand-in delivers to webhook endpoints only.", param="type")
     url = given["webhook_endpoint"]["url"]
     _refuse_odd_url(url)
-    secret, created = f"whsec_{secrets.token_hex(16)}", instants.written(call.now)
+    secret, created = call.world.new_webhook_secret(), instants.written(call.now)
     destination = {
         "id": new_id("ed"),
         "object": V2_KIND,

@@ -9,6 +9,7 @@ given, so that advancing the stand-in's clock hurries nothing.
 import contextlib
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,9 @@ class Kept(Partition):
 
 class World:
     """clock: seconds, the wall's by default; one that is given is moved by hand, and then the lag
-    waits for `settle()` and nothing sleeps. calm: no lag, no limits, no latency."""
+    waits for `settle()` and nothing sleeps. calm: no lag, no limits, no latency.
+    webhook_secret: of every endpoint that will be made, so that whoever receives its webhooks can
+    know it before; None: each has its own."""
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class World:
         calm: bool = False,
         *,
         clock_file: Path | None = None,
+        webhook_secret: str | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self.by_hand, self._calm = clock is not None, calm
@@ -71,6 +75,7 @@ class World:
         self.observers: list[Observer] = []
         self.offset_seconds = 0
         self._clock_file = clock_file
+        self._webhook_secret = webhook_secret
         self._store = store
         self._partitions: dict[tuple[str, bool], Kept] = {}
         self._changed: dict[Address, Json | None] = {}
@@ -167,6 +172,9 @@ class World:
             self.remember()
 
     # Events
+
+    def new_webhook_secret(self) -> str:
+        return self._webhook_secret or f"whsec_{secrets.token_hex(16)}"
 
     def emit(self, partition: Partition, type: str, obj: Json, **data: Any) -> Json:
         """Make a v1 event of a snapshot of the object; `data`: such as previous_attributes."""

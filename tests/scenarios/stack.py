@@ -42,7 +42,7 @@ class Stack:
         # Durable: what these tests ask is what survives.
         self.postgres = Postgres(home / "postgres", durable=True)
         self.valkey = Valkey(home / "valkey")
-        self.port = _free_port()
+        self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -200,7 +200,7 @@ class Stack:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,127 @@
+"""What we say and what the stand-in says, side by side, for each customer of the demo."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sandbox.demo import TENANT
+from sandbox.demo.data import REF, listed
+from sandbox.demo.http import Api, Json
+from sandbox.demo.plan import CUSTOMERS, DemoCustomer, metered
+
+SHOWN_INVOICES = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """A customer's metric in the current period: ours, and Stripe's for the same span."""
+
+    metric: str
+    ours: Decimal
+    stripes: Decimal
+
+
+class Comparison:
+    """Asks both sides. Stripe's totals come from the stand-in's controls: summaries have a lag,
+    and reads are rationed."""
+
+    def __init__(self, web: Api, stripe: Api) -> None:
+        self._web = web
+        self._stripe = stripe
+        self._ids: dict[str, str] = {}
+
+    def now(self) -> datetime:
+        """The one clock's instant."""
+        return datetime.fromtimestamp(self._stripe.get("/_sandbox/clock")["now"], UTC)
+
+    def period_start(self, ref: str) -> datetime:
+        return datetime.fromisoformat(self.projection(ref)["periodStart"])
+
+    def projection(self, ref: str) -> Json:
+        found: Json = self._web.post(
+            "/v1/usage/projection", {"tenantId": TENANT, "customerRef": ref}
+        )
+        return found
+
+    def shown(self) -> Json:
+        """Everything the page shows."""
+        clock = self._stripe.get("/_sandbox/clock")
+        invoices = self._invoices()
+        return {
+            "now": datetime.fromtimestamp(clock["now"], UTC).isoformat(),
+            "ahead_seconds": clock["offset_seconds"],
+            "customers": [self._customer(each, invoices) for each in CUSTOMERS],
+        }
+
+    def lines(self, ref: str, projection: Json) -> list[Line]:
+        """The metrics that have usage on either side."""
+        ours = {each["metric"]: Decimal(each["quantity"]) for each in projection["lineItems"]}
+        metrics = next(each.metrics for each in CUSTOMERS if each.ref == ref)
+        start, end = (_unix(projection[name]) for name in ("periodStart", "periodEnd"))
+        spans = [
+            {"event_name": each, "customer": self._id(ref), "start": start, "end": end}
+            for each in metrics
+        ]
+        stripes = self._stripe.post("/_sandbox/totals", {"spans": spans})["totals"]
+        return [
+            Line(metric, ours.get(metric, Decimal(0)), Decimal(total["accepted"]))
+            for metric, total in zip(metrics, stripes, strict=True)
+        ]
+
+    def _customer(self, customer: DemoCustomer, invoices: Sequence[Json]) -> Json:
+        projection = self.projection(customer.ref)
+        amounts = {each["metric"]: each for each in projection["lineItems"]}
+        lines = []
+        for line in self.lines(customer.ref, projection):
+            about = metered(line.metric)
+            lines.append(
+                {
+                    "name": about.name,
+                    "unit": about.unit,
+                    "ours": f"{line.ours:f}",
+                    "stripes": f"{line.stripes:f}",
+                    "missing": f"{line.ours - line.stripes:f}",
+                    "total": amounts.get(line.metric, {}).get("total"),
+                }
+            )
+        id = self._id(customer.ref)
+        return {
+            "name": customer.name,
+            "ref": customer.ref,
+            "start": projection["periodStart"],
+            "end": projection["periodEnd"],
+            "unfolded": projection["unfolded"],
+            "total": projection["total"],
+            "projected": projection["projectedTotal"],
+            "lines": lines,
+            "invoices": [_invoice(each) for each in invoices if each["customer"] == id][
+                :SHOWN_INVOICES
+            ],
+        }
+
+    def _id(self, ref: str) -> str:
+        if ref not in self._ids:
+            for customer in listed(self._stripe, "/v1/customers"):
+                if REF in customer["metadata"]:
+                    self._ids[customer["metadata"][REF]] = customer["id"]
+        return self._ids.get(ref, "")
+
+    def _invoices(self) -> list[Json]:
+        """The newest first, the empty ones left out."""
+        found: list[Json] = self._stripe.get("/v1/invoices", limit=50)["data"]
+        return [each for each in found if each["total"] or each["status"] == "draft"]
+
+
+def _invoice(invoice: Json) -> dict[str, Any]:
+    return {
+        "id": invoice["id"],
+        "status": invoice["status"],
+        "total": f"{Decimal(invoice['total']) / 100:.2f}",
+        "end": datetime.fromtimestamp(invoice["period_end"], UTC).isoformat(),
+    }
+
+
+def _unix(instant: str) -> int:
+    return int(datetime.fromisoformat(instant).timestamp())

@@ -1,0 +1,172 @@
+"""`python -m sandbox.demo.site`: the page with the buttons. For this machine only."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sandbox.demo import TENANT, places
+from sandbox.demo.comparison import Comparison
+from sandbox.demo.http import Api, Json, RefusedError
+from sandbox.demo.plan import CUSTOMERS
+from sandbox.demo.traffic import Traffic
+from sandbox.stripe.control import stranger
+
+FILES = Path(__file__).parent / "files"
+# The product's own look, so that the two read as one.
+SHARED = Path(__file__).resolve().parents[2] / "webapp" / "static"
+LONGEST_BODY = 4096
+HOUR, DAY = 3600, 86_400
+
+
+class Page(NamedTuple):
+    type: str
+    path: Path
+
+
+PAGES = {
+    "/": Page("text/html; charset=utf-8", FILES / "demo.html"),
+    "/demo.css": Page("text/css; charset=utf-8", FILES / "demo.css"),
+    "/demo.js": Page("text/javascript; charset=utf-8", FILES / "demo.js"),
+    "/stripemeter.css": Page("text/css; charset=utf-8", SHARED / "stripemeter.css"),
+    "/icon.svg": Page("image/svg+xml", SHARED / "icon.svg"),
+}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self';"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Demo:
+    """What the buttons do. Each action returns a sentence."""
+
+    def __init__(self, web: Api, stripe: Api) -> None:
+        self._web, self._stripe = web, stripe
+        self.comparison = Comparison(web, stripe)
+        self._traffic = Traffic(web)
+        self.actions: dict[str, Callable[[], str]] = {
+            "hundred": lambda: self._send(100),
+            "burst": lambda: self._send(5000),
+            "again": self._traffic.again,
+            "late": self._late,
+            "hour": lambda: self._advance({"advance_seconds": HOUR}),
+            "day": lambda: self._advance({"advance_seconds": DAY}),
+            "month": lambda: self._advance({"to": "month_end"}),
+        }
+
+    def state(self) -> Json:
+        """What the page shows, and where else to look."""
+        links = {
+            "stripe": _named(self._stripe.base),
+            "web": _named(self._web.base),
+            "console": f"{_named(self._web.base)}/console",
+            "events": f"{_named(self._web.base)}/v1/events?tenantId={TENANT}",
+        }
+        return self.comparison.shown() | {"links": links}
+
+    def _send(self, count: int) -> str:
+        return self._traffic.send(count, self.comparison.now())
+
+    def _late(self) -> str:
+        since = self.comparison.period_start(CUSTOMERS[0].ref)
+        return self._traffic.late(since, self.comparison.now())
+
+    def _advance(self, to: Json) -> str:
+        self._stripe.post("/_sandbox/clock", to)
+        return f"It is now {self.comparison.now():%-d %B %Y, %H:%M} UTC, for both of them."
+
+
+class Site(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int, demo: Demo) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.demo = demo
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Site
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if self._is_stranger():
+            self._say(403, {"error": "The demo is for this machine only."})
+        elif path == "/state":
+            self._answer(self.server.demo.state)
+        elif path in PAGES:
+            self._send(200, PAGES[path].type, PAGES[path].path.read_bytes())
+        else:
+            self._say(404, {"error": "There is no such page."})
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdigit() or int(length) > LONGEST_BODY:
+            self.close_connection = True
+            self._say(413, {"error": "The body is too long."})
+            return
+        self.rfile.read(int(length))
+        action = self.server.demo.actions.get(urlsplit(self.path).path.removeprefix("/do/"))
+        if self._is_stranger():
+            self._say(403, {"error": "The demo is for this machine only."})
+        elif action is None:
+            self._say(404, {"error": "There is no such button."})
+        else:
+            self._answer(lambda: {"said": action()})
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the page asks every two seconds."""
+
+    def _is_stranger(self) -> bool:
+        return stranger(self.client_address[0], dict(self.headers.items())) is not None
+
+    def _answer(self, ask: Callable[[], Json]) -> None:
+        try:
+            self._say(200, ask())
+        except RefusedError as error:
+            self._say(502, {"error": str(error)})
+        except OSError as error:
+            self._say(502, {"error": f"The product or the stand-in does not answer: {error}"})
+
+    def _say(self, status: int, said: Json) -> None:
+        self._send(status, "application/json", json.dumps(said).encode())
+
+    def _send(self, status: int, type: str, body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**HEADERS, "Content-Type": type}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _named(base: str) -> str:
+    """The address as the user types it: the product's door is open at `localhost`."""
+    return base.replace("127.0.0.1", "localhost")
+
+
+def main() -> None:
+    arguments = places.parser(__doc__)
+    arguments.add_argument("--port", type=int, required=True)
+    given = arguments.parse_args()
+    site = Site(given.port, Demo(*places.apis(given)))
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    ended.wait()
+    site.shutdown()
+    site.server_close()
+
+
+if __name__ == "__main__":
+    main()

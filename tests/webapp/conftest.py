@@ -18,19 +18,30 @@ from webapp.extensions import db
 
 
 @pytest.fixture(scope="session")
-def make_app(config: Config) -> Iterator[AppMaker]:
-    """Build an app with other settings; its connections are closed at the end."""
-    made: list[Flask] = []
+def apps_made() -> list[Flask]:
+    """Every app that `make_app` has built."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _connections_end_with_the_test(apps_made: list[Flask]) -> Iterator[None]:
+    """Many tests build an app each, and the server takes a hundred connections."""
+    yield
+    for app in apps_made:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def make_app(config: Config, apps_made: list[Flask]) -> AppMaker:
+    """Build an app with other settings."""
 
     def make(clock: object = wall_clock.wall, **settings: object) -> Flask:
         app = create_app(replace(config, **settings), clock=clock)  # type: ignore[arg-type]
-        made.append(app)
+        apps_made.append(app)
         return app
 
-    yield make
-    for app in made:
-        with app.app_context():
-            db.engine.dispose()
+    return make
 
 
 @pytest.fixture(scope="session")

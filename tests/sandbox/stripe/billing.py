@@ -52,9 +52,7 @@ class Shop:
         return self.v1.prices.create(params)
 
     def graduated(self, meter: Any) -> Any:
-        return self.metered(
-            meter, billing_scheme="tiered", tiers_mode="graduated", tiers=GRADUATED
-        )
+        return self.metered(meter, billing_scheme="tiered", tiers_mode="graduated", tiers=GRADUATED)
 
     def customer(self, **given: Any) -> Any:
         return self.v1.customers.create({"name": "Ada", **given})

@@ -1,16 +1,51 @@
 """Every part of the stand-in that serves routes; importing it registers them all."""
 
 from sandbox.stripe import (
+    alerts,
+    coupons,
+    credit_grants,
+    credit_notes,
+    customers,
+    cycles_work,
     events,
+    invoice_items,
+    invoices,
     meter_events,
     meters,
+    previews,
+    prices,
+    products,
+    subscription_items,
+    subscriptions,
     summaries,
+    test_clocks,
     v2,
     webhooks,
 )
 from sandbox.stripe.core import ROUTES, Route
 
-PARTS = (events, meter_events, meters, summaries, v2, webhooks)
+PARTS = (
+    alerts,
+    coupons,
+    credit_grants,
+    credit_notes,
+    customers,
+    cycles_work,
+    events,
+    invoice_items,
+    invoices,
+    meter_events,
+    meters,
+    previews,
+    prices,
+    products,
+    subscription_items,
+    subscriptions,
+    summaries,
+    test_clocks,
+    v2,
+    webhooks,
+)
 
 
 class Table:

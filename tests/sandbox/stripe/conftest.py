@@ -9,6 +9,7 @@ import stripe
 from sandbox.stripe.server import serving
 from sandbox.stripe.world import World
 from tests import stripe_spec
+from tests.sandbox.stripe.billing import Shop, at, open_shop
 from tests.sandbox.stripe.calls import Caller, Clock
 
 
@@ -56,3 +57,10 @@ def library(served: tuple[World, str]) -> Callable[..., Any]:
         return stripe.StripeClient(key, base_addresses=addresses, **options)
 
     return made
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    """It is 10:23:45 on the 15th of January 2026."""
+    with open_shop(at("2026-01-15 10:23:45")) as opened:
+        yield opened

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from metering.catalog import metrics, overlap
+from metering.catalog import metrics, overlap, places
 from metering.catalog.models import MetricMapping
 from metering.errors import ConflictError, InvalidInputError, NotFoundError
 from pricing import PricingError, money
@@ -110,6 +110,7 @@ def edit(
             raise InvalidInputError(
                 "cannot change: end this mapping and create another", pointer=_POINTER[name]
             )
+    _refuse_new_meaning(mapping, changes, now)
     _apply(mapping, changes, now)
     _check(session, mapping)
     return mapping
@@ -131,7 +132,52 @@ def next_full_hour(now: datetime) -> datetime:
     return floor if floor == now else floor + timedelta(hours=1)
 
 
-_POINTER = {"metric": "/metric", "customer_ref": "/customerRef"}
+_POINTER = {
+    "metric": "/metric",
+    "customer_ref": "/customerRef",
+    "aggregation": "/aggregation",
+    "meter_event_name": "/meterEventName",
+    "meter_id": "/meterId",
+    "stripe_account": "/stripeAccount",
+    "shadow_stripe_account": "/shadowStripeAccount",
+    "effective_from": "/effectiveFrom",
+    "is_active": "/active",
+    "is_shadow": "/shadow",
+    "price_id": "/priceId",
+    "shadow_price_id": "/shadowPriceId",
+}
+
+
+def _refuse_new_meaning(mapping: MetricMapping, changes: Mapping[str, Any], now: datetime) -> None:
+    """What was sent by a mapping stays meant by it; and none starts to send what is past, which
+    other code may have sent already: only a new one asks Stripe (`openingTotal`)."""
+    changed = [name for name in _POINTER if name in changes]
+    changed = [name for name in changed if changes[name] != getattr(mapping, name)]
+    if mapping.pushed_at is not None:
+        for name in places.PINNED:
+            if name in changed:
+                raise ConflictError(
+                    "cannot change: usage has gone to Stripe by this mapping; end it and create"
+                    " another",
+                    pointer=_POINTER[name],
+                )
+        return
+    since = changes.get("effective_from", mapping.effective_from)
+    leads = any(changes.get(name, getattr(mapping, name)) is not None for name in places.NAMES)
+    if not leads or since >= now.replace(minute=0, second=0, microsecond=0):
+        return
+    for name in changed:
+        starts = name in ("is_active", "is_shadow") and changes[name]
+        # Beside the event's name, the other ids only say which price and meter those are.
+        is_led = "meter_event_name" not in changed and mapping.meter_event_name is not None
+        moves = name in places.NAMES and changes[name] is not None and not is_led
+        earlier = name == "effective_from" and since < mapping.effective_from
+        if starts or moves or earlier:
+            raise ConflictError(
+                "this mapping begins in the past, and would send what Stripe may have from"
+                " elsewhere: end it and create another, which asks Stripe for its total first",
+                pointer=_POINTER[name],
+            )
 
 
 def _locked(session: Session, tenant_id: str, mapping_id: str, now: datetime) -> MetricMapping:
@@ -178,6 +224,7 @@ def _apply_price(mapping: MetricMapping, changes: Mapping[str, Any]) -> None:
 
 def _check(session: Session, mapping: MetricMapping) -> None:
     """Write the mapping, then see whether what is there besides lets it stand."""
+    places.complete(session, mapping)
     session.flush()
     if mapping.aggregation == "unique":
         metric = metrics.get(session, mapping.tenant_id, mapping.metric)

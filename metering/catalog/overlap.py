@@ -1,8 +1,9 @@
-"""At most one price of a metric for anybody at any instant.
+"""At most one mapping of a metric to a meter for anybody at any instant.
 
 Of the mappings of one metric in the same scope (everyone, one customer, one subscription item) no
-two that are active may overlap in time, whatever their meters: the same usage would be billed
-twice. Nor may two that are shadow. A narrower scope may overlap a wider one, and goes before it.
+two that are active may overlap in time, unless they lead to different meters: to one meter the
+same usage goes once. Nor may two that are shadow. A narrower scope may overlap a wider one, and
+goes before it.
 """
 
 from datetime import datetime
@@ -10,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
+from metering.catalog import places
 from metering.catalog.models import MetricMapping
 from metering.errors import ConflictError
 
@@ -26,7 +28,7 @@ def refuse(session: Session, mapping: MetricMapping) -> None:
     for kind, flag, item in _KINDS:
         if not getattr(mapping, flag.key):
             continue
-        other = session.scalar(
+        others = session.scalars(
             select(MetricMapping)
             .where(
                 MetricMapping.tenant_id == mapping.tenant_id,
@@ -38,10 +40,10 @@ def refuse(session: Session, mapping: MetricMapping) -> None:
                 _overlaps(mapping),
             )
             .order_by(MetricMapping.effective_from)
-            .limit(1)
         )
-        if other is not None:
-            raise ConflictError(_reason(kind, other), pointer="/effectiveFrom")
+        for other in others:
+            if not places.are_apart(mapping, other):
+                raise ConflictError(_reason(kind, other), pointer="/effectiveFrom")
 
 
 def _overlaps(mapping: MetricMapping) -> ColumnElement[bool]:

@@ -26,7 +26,7 @@ from metering.stripe.limits import Mode
 from metering.stripe.sync import Place
 from metering.tenancy import tenants
 from pricing import PricingError
-from pricing.price import Price, Recurring, to_config, to_stripe
+from pricing.price import Price, Recurring, from_config, to_config, to_stripe
 
 # The price's metadata that name what it was made of.
 MARK = "stripemeter_provision"
@@ -98,22 +98,7 @@ def note(
     """
     sync.note_meters(session, place, [made.meter], now=asked_at)
     sync.note_prices(session, place, [made.price], now=asked_at)
-    changes = _changes(session, place, wanted, made)
-    found = _mapping(session, place, wanted, now)
-    if found is None:
-        flags = {"is_shadow": place.mode == "test", "is_active": _is_active(session, place)}
-        mapping = mappings.create(
-            session,
-            place.tenant_id,
-            mappings.id_of(None),
-            {"metric": wanted.metric, **flags, **changes},
-            now=now,
-        )
-    else:
-        flags = {"is_shadow": True} if place.mode == "test" else {"is_active": True}
-        mapping = mappings.edit(
-            session, place.tenant_id, found.mapping_id, flags | changes, now=now
-        )
+    mapping = _mapped(session, place, wanted, _changes(session, place, wanted, made), now)
     schedules.apply_for_meters(
         session, place.tenant_id, place.mode, place.account_id, {made.meter.id}, now=now
     )
@@ -121,6 +106,38 @@ def note(
         session, place.tenant_id, wanted.metric, since=mapping.effective_from, now=now
     )
     return mapping
+
+
+def _mapped(
+    session: Session, place: Place, wanted: Wanted, changes: dict[str, Any], now: datetime
+) -> MetricMapping:
+    """The mapping that leads to the meter: changed, made, or made to follow one that began before
+    it led anywhere, for what is past may have been billed by other means."""
+    found = _mapping(session, place, wanted, now)
+    flag = "is_shadow" if place.mode == "test" else "is_active"
+    if found is None:
+        flags = {"is_active": _is_active(session, place), "is_shadow": place.mode == "test"}
+        given = {"metric": wanted.metric, **flags, **changes}
+        return mappings.create(session, place.tenant_id, mappings.id_of(None), given, now=now)
+    leads = found.meter_event_name is not None and getattr(found, flag)
+    since = mappings.next_full_hour(now)
+    if leads or found.effective_from >= since:
+        return mappings.edit(
+            session, place.tenant_id, found.mapping_id, {flag: True, **changes}, now=now
+        )
+    follower = {
+        "metric": wanted.metric,
+        "aggregation": found.aggregation,
+        "currency": found.currency,
+        "price": None if found.price is None else from_config(found.price),
+        "is_active": found.is_active,
+        "is_shadow": found.is_shadow,
+        "effective_from": since,
+        "effective_until": found.effective_until,
+    }
+    mappings.edit(session, place.tenant_id, found.mapping_id, {"effective_until": since}, now=now)
+    given = follower | {flag: True} | changes
+    return mappings.create(session, place.tenant_id, mappings.id_of(None), given, now=now)
 
 
 def _is_active(session: Session, place: Place) -> bool:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from marshmallow import ValidationError, fields
 
 from pricing import PricingError
+from pricing.numbers import MAX_QUANTITY, bounded
 from pricing.price import Price, from_config, from_stripe
 from webapp import wire
 
@@ -27,6 +29,16 @@ class StripeIdField(wire.TextField):
                 f"must begin with {' or '.join(self.prefixes)}, followed by letters and digits"
             )
         return text
+
+
+class QuantityField(fields.Field[Decimal]):
+    """A quantity as a JSON number or a decimal string, taken exactly."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal:
+        try:
+            return bounded(value, "", least=-MAX_QUANTITY)
+        except PricingError as error:
+            raise ValidationError(error.reason) from None
 
 
 class PriceField(fields.Field[Price]):

@@ -3,12 +3,13 @@
 from typing import Any
 
 from metering.catalog.models import Metric, MetricMapping
+from metering.stripe.standing import Standing, Standings
 from webapp import wire
 
 
-def mapping(shown: MetricMapping, metric: Metric) -> dict[str, Any]:
+def mapping(shown: MetricMapping, metric: Metric, standings: Standings) -> dict[str, Any]:
     """One mapping. metric: the one it maps, whose aggregation holds where it has none."""
-    until = shown.effective_until
+    until, total = shown.effective_until, shown.opening_total
     return {
         "id": shown.mapping_id,
         "tenantId": shown.tenant_id,
@@ -31,17 +32,14 @@ def mapping(shown: MetricMapping, metric: Metric) -> dict[str, Any]:
         "effectiveUntil": wire.instant(until) if until else None,
         "createdAt": wire.instant(shown.created_at),
         "updatedAt": wire.instant(shown.updated_at),
+        "openingTotal": None if total is None else wire.decimal(total),
         "destinations": {
-            "live": _destination(shown.is_active, "active"),
-            "shadow": _destination(shown.is_shadow, "shadow"),
+            "live": _destination(standings.of(shown, "live")),
+            "shadow": _destination(standings.of(shown, "test")),
         },
+        "warnings": standings.warnings(shown),
     }
 
 
-def _destination(is_on: bool, flag: str) -> dict[str, str]:
-    if not is_on:
-        return {"state": "off", "reason": f"{flag} is false"}
-    return {
-        "state": "not_connected",
-        "reason": "this release prices usage and sends none of it to Stripe",
-    }
+def _destination(standing: Standing) -> dict[str, str]:
+    return {"state": readiness.state, "reason": readiness.reason}

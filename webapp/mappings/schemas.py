@@ -5,7 +5,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from metering.catalog.metrics import AGGREGATIONS
-from webapp.mappings.fields import PriceField, StripeIdField
+from metering.stripe.standing import STATES
+from webapp.mappings.fields import PriceField, QuantityField, StripeIdField
 from webapp.wire import FlagField, InstantField, TextField, WireSchema
 
 _TENANT = {"description": "required without a key"}
@@ -65,7 +66,11 @@ class MappingChangesSchema(WireSchema):
     shadow_stripe_account = StripeIdField("acct_")
     shadow_price_id = StripeIdField("price_", "plan_")
     shadow_subscription_item_id = StripeIdField("si_")
-    effective_from = InstantField(metadata={"description": "the next full hour by default"})
+    effective_from = InstantField(
+        metadata={
+            "description": "the next full hour by default; a full hour where usage goes to Stripe"
+        }
+    )
     effective_until = InstantField(allow_none=True)
 
     @validates_schema
@@ -81,12 +86,20 @@ class NewMappingSchema(MappingChangesSchema):
     metric = TextField(
         required=True, validate=validate.Length(min=1, max=100), metadata={"example": "api_calls"}
     )
+    opening_total = QuantityField(
+        metadata={
+            "description": (
+                "acknowledges what Stripe has of the time since effectiveFrom from elsewhere:"
+                " exactly the figure that a 409 names"
+            )
+        }
+    )
 
 
 class DestinationSchema(WireSchema):
     """Whether usage goes to Stripe from here, and if not, why."""
 
-    state = fields.String(required=True, validate=validate.OneOf(["off", "not_connected"]))
+    state = fields.String(required=True, validate=validate.OneOf(STATES))
     reason = fields.String(required=True)
 
 
@@ -129,7 +142,13 @@ class MappingSchema(WireSchema):
     effective_until = fields.String(required=True, allow_none=True, metadata=_INSTANT)
     created_at = fields.String(required=True, metadata=_INSTANT)
     updated_at = fields.String(required=True, metadata=_INSTANT)
+    opening_total = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "what Stripe had of the mapping's past from elsewhere"},
+    )
     destinations = fields.Nested(DestinationsSchema, required=True)
+    warnings = fields.List(fields.String(), required=True)
 
 
 class MappingsAnswerSchema(WireSchema):

@@ -12,12 +12,13 @@ from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.errors import NotFoundError
 from metering.ledger import requests
+from metering.stripe import opening
 from pricing.price import to_config
 from webapp import auth, wire
 from webapp.catalog.schemas import TenantQuerySchema
 from webapp.endpoint import Contract, endpoint, request_key
 from webapp.extensions import db
-from webapp.mappings import presenters
+from webapp.mappings import openings, presenters
 from webapp.mappings.schemas import (
     MappingChangesSchema,
     MappingsAnswerSchema,
@@ -70,7 +71,7 @@ def list_mappings(tenant_id: str, query: dict[str, Any]) -> Response:
         body=NewMappingSchema,
         answer=MappingSchema,
         answer_status=201,
-        statuses=(400, 401, 403, 409, 415, 422),
+        statuses=(400, 401, 403, 409, 415, 422, 503),
         tag="Mappings",
         headers={"Idempotency-Key": "a repetition answers with the mapping that was made"},
     )
@@ -78,16 +79,25 @@ def list_mappings(tenant_id: str, query: dict[str, Any]) -> Response:
 def create_mapping(tenant_id: str, body: dict[str, Any]) -> Response:
     """The price is given as `priceConfig` or as `stripePrice`. Of one metric's mappings in the same
     scope (everyone, one customer, one subscription item) no two that are active may overlap in
-    time, nor two that are shadow: 409. With `shadow: true` and no `active` it is shadow only. The
+    time, nor two that are shadow, unless they lead to different meters: 409. So does a meter that
+    is deactivated, has an `event_time_window` or does not sum, an account of another tenant, and a
+    beginning in the past while Stripe's total since then is not zero, which `openingTotal` must
+    name. With `shadow: true` and no `active` it is shadow only. The
     metric is made if it is new."""
     named, wanted = request_key(), _attributes(body)
+    said = _canonical(wanted)
+    acknowledged = wanted.pop("opening_total", None)
+    questions, totals = openings.asked(tenant_id, wanted)
     with unit_of_work(db.session()) as session:
         auth.ensure_tenant(session, tenant_id)
         mapping_id = mappings.id_of(named)
-        if named is None or requests.claim(
-            session, tenant_id, OPERATION, named, _canonical(wanted), now=g.now
-        ):
+        if named is None or requests.claim(session, tenant_id, OPERATION, named, said, now=g.now):
+            foreign = opening.foreign(session, tenant_id, totals)
+            opening.agree(questions, foreign, acknowledged)
             made = mappings.create(session, tenant_id, mapping_id, wanted, now=g.now)
+            openings.check(session, made)
+            opening.adopt(session, made, foreign, now=g.now)
+            openings.follow(session, made)
         else:
             made = mappings.get(session, tenant_id, mapping_id)
         [answer] = _presented(session, tenant_id, [made])
@@ -127,10 +137,12 @@ def read_mapping(mapping_id: str, tenant_id: str, query: dict[str, Any]) -> Resp
 def edit_mapping(mapping_id: str, tenant_id: str, body: dict[str, Any]) -> Response:
     """A new price is the price of all of the mapping's time, the past included. For a price that
     changes at an instant, let this mapping end there and create one that begins."""
+    changes = _attributes(body)
     with unit_of_work(db.session()) as session:
-        edited = mappings.edit(
-            session, tenant_id, _checked(mapping_id), _attributes(body), now=g.now
-        )
+        edited = mappings.edit(session, tenant_id, _checked(mapping_id), changes, now=g.now)
+        if not openings.JUDGED.isdisjoint(changes):
+            openings.check(session, edited)
+        openings.follow(session, edited)
         [answer] = _presented(session, tenant_id, [edited])
     return wire.answer(answer)
 
@@ -150,6 +162,7 @@ def end_mapping(mapping_id: str, tenant_id: str, query: dict[str, Any]) -> Respo
     """At this instant, or before it begins. It stays as history; what has ended stays as it is."""
     with unit_of_work(db.session()) as session:
         ended = mappings.end(session, tenant_id, _checked(mapping_id), now=g.now)
+        openings.follow(session, ended)
         [answer] = _presented(session, tenant_id, [ended])
     return wire.answer(answer)
 
@@ -173,8 +186,11 @@ def _canonical(wanted: dict[str, Any]) -> bytes:
 def _presented(
     session: Session, tenant_id: str, shown: Sequence[MetricMapping]
 ) -> list[dict[str, Any]]:
+    if not shown:
+        return []
     known = metrics.found(session, tenant_id, [each.metric for each in shown])
-    return [presenters.mapping(each, known[each.metric]) for each in shown]
+    standings = openings.standings(session, tenant_id, shown)
+    return [presenters.mapping(each, known[each.metric], standings) for each in shown]
 
 
 def _last_of_page(session: Session, tenant_id: str, cursor: str | None) -> MetricMapping | None:

@@ -1,7 +1,7 @@
 """What a metric needs in Stripe is made there once, and the metric is mapped to it."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -117,6 +117,23 @@ def test_a_mapping_that_is_there_is_led_to_the_meter(
         )
     _, mapping = run(session, place, account)
     assert mapping.mapping_id == there.mapping_id
+
+
+def test_a_mapping_that_only_priced_is_followed_by_one_that_sends(
+    session: Session, place: Place, account: Account
+) -> None:
+    """What is past may have been billed by other means."""
+    past = MAY - timedelta(days=9)
+    with unit_of_work(session):
+        given = {"metric": "calls", "aggregation": "max", "effective_from": past}
+        there = mappings.create(session, place.tenant_id, mappings.id_of(None), given, now=past)
+    _, mapping = run(session, place, account)
+    session.refresh(there)
+    assert (there.effective_until, there.meter_event_name) == (MAY, None)
+    assert (mapping.effective_from, mapping.effective_until) == (MAY, None)
+    assert (mapping.aggregation, mapping.meter_event_name) == ("max", "api.calls")
+    _, same = run(session, place, account)
+    assert same.mapping_id == mapping.mapping_id
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,275 @@
+"""/v1/mappings and Stripe: what is refused, what is taken over, and how a mapping stands."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from metering.catalog.models import MetricMapping
+from metering.database import unit_of_work
+from metering.stripe import accounts, sync
+from metering.stripe.answers import Summary
+from metering.stripe.faults import StripeFault
+from metering.stripe.models import Connection
+from metering.stripe.sync import Place
+from tests.stripe_objects import meter, price, subscription
+from tests.support import scalar
+from tests.webapp.support import AppMaker, Clock, assert_problem
+from webapp import stripe_access
+
+NOW = datetime(2026, 5, 20, 10, 20, 30, tzinfo=UTC)
+PAST = "2026-05-20T08:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def calendar() -> Clock:
+    return Clock(NOW)
+
+
+@pytest.fixture
+def may(make_app: AppMaker, calendar: Clock) -> FlaskClient:
+    calendar.at = NOW
+    return make_app(clock=calendar, stripe_test_key="sk_test_1").test_client()
+
+
+@pytest.fixture
+def place(session: Session, tenant: str) -> Place:
+    """A test tenant's account with a meter, a price and a subscriber."""
+    made = Place(tenant, "test", f"acct_{tenant[2:18].replace('-', '')}")
+    with unit_of_work(session):
+        accounts.bind(session, tenant, made.account_id, bound_by="test", now=NOW)
+        sync.note_meters(session, made, [meter(), meter("mtr_2", "seats")], now=NOW)
+        sync.note_prices(session, made, [price(), price("price_2", "mtr_2")], now=NOW)
+        sync.note_subscriptions(session, made, [subscription()], now=NOW)
+    return made
+
+
+class Stripe:
+    """Stands where the driver would: what Stripe has, by the hour."""
+
+    def __init__(self) -> None:
+        self.totals: list[Summary] = []
+        self.asked: list[tuple[Any, ...]] = []
+        self.fault: StripeFault | None = None
+
+    def has(self, hour: int, value: str) -> None:
+        start_at = NOW.replace(hour=hour, minute=0, second=0)
+        self.totals.append(Summary(start_at, start_at + timedelta(hours=1), Decimal(value)))
+
+    def summaries(self, *asked: Any, window: str) -> list[Summary]:
+        self.asked.append(asked)
+        if self.fault is not None:
+            raise self.fault
+        return self.totals
+
+
+@pytest.fixture
+def stripe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stripe]:
+    made = Stripe()
+    monkeypatch.setattr(stripe_access, "driver", lambda config: made)
+    return made
+
+
+def post(client: FlaskClient, place: Place, **asked: Any) -> TestResponse:
+    body = {
+        "tenantId": place.tenant_id, "metric": "calls", "active": True, "shadow": True,
+        "stripeAccount": place.account_id, "shadowStripeAccount": place.account_id,
+    }  # fmt: skip
+    return client.post("/v1/mappings", json=body | asked)
+
+
+def made(client: FlaskClient, place: Place, **asked: Any) -> dict[str, Any]:
+    answer = post(client, place, **asked)
+    assert answer.status_code == 201, answer.text
+    shown: dict[str, Any] = answer.get_json()
+    return shown
+
+
+@pytest.mark.parametrize("named", [{"meterId": "mtr_1"}, {"shadowPriceId": "price_1"}])
+def test_the_events_name_is_found_by_meter_or_price(
+    may: FlaskClient, place: Place, named: dict[str, str]
+) -> None:
+    shown = made(may, place, **named)
+    assert shown["meterEventName"] == "calls"
+    assert shown["destinations"]["shadow"]["state"] == "ready"
+
+
+def test_a_metric_may_go_to_two_meters_but_to_each_once(may: FlaskClient, place: Place) -> None:
+    made(may, place, meterEventName="calls")
+    made(may, place, meterId="mtr_2")
+    assert_problem(post(may, place, meterId="mtr_1"), 409, pointer="/effectiveFrom")
+    assert_problem(post(may, place), 409, pointer="/effectiveFrom")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"window": "hour"}, "only the latest event of each hour"),
+        ({"formula": "count"}, "aggregates by count"),
+        ({"is_active": False}, "deactivated"),
+    ],
+)
+def test_a_meter_that_would_lose_usage_is_refused_but_a_mapping_to_one_can_be_ended(
+    may: FlaskClient, session: Session, place: Place, changes: dict[str, Any], why: str
+) -> None:
+    there = made(may, place, meterEventName="calls")
+    with unit_of_work(session):
+        sync.note_meters(session, place, [meter(**changes)], now=NOW)
+    refused = post(may, place, metric="other", meterEventName="calls")
+    assert why in assert_problem(refused, 409, pointer="/meterEventName")
+    query = {"tenantId": place.tenant_id}
+    shown = may.get(f"/v1/mappings/{there['id']}", query_string=query).get_json()
+    assert shown["destinations"]["shadow"]["state"] == "meter_refused"
+    ended = may.delete(f"/v1/mappings/{there['id']}", query_string=query)
+    assert ended.status_code == 200
+
+
+def test_a_foreign_account_is_refused_and_a_free_one_waits_to_be_bound(
+    may: FlaskClient, session: Session, place: Place, stranger: str
+) -> None:
+    with unit_of_work(session):
+        accounts.bind(session, stranger, f"{place.account_id}s", bound_by="test", now=NOW)
+    theirs = {"meterEventName": "calls", "shadowStripeAccount": f"{place.account_id}s"}
+    said = assert_problem(post(may, place, **theirs), 409, pointer="/shadowStripeAccount")
+    assert stranger not in said
+    free = {"meterEventName": "calls", "shadowStripeAccount": f"{place.account_id}f"}
+    assert made(may, place, **free)["destinations"]["shadow"]["state"] == "unbound"
+
+
+def test_how_a_mapping_stands_is_said(
+    may: FlaskClient, make_app: AppMaker, calendar: Clock, session: Session, place: Place
+) -> None:
+    shown = made(may, place, meterEventName="calls")
+    keyless = make_app(clock=calendar).test_client()
+
+    def state(client: FlaskClient) -> tuple[str, str]:
+        query = {"tenantId": place.tenant_id}
+        read = client.get(f"/v1/mappings/{shown['id']}", query_string=query).get_json()
+        where = read["destinations"]["shadow"]
+        return where["state"], where["reason"]
+
+    assert state(may)[0] == "ready"
+    assert state(keyless) == ("no_key", "there is no test key: set STRIPE_TEST_KEY")
+    with unit_of_work(session):
+        session.execute(
+            text("UPDATE mappings SET pushed_at = :at WHERE tenant_id = :t"),
+            {"at": NOW, "t": place.tenant_id},
+        )
+    assert state(may)[0] == "sending"
+    with unit_of_work(session):
+        session.add(
+            Connection(
+                tenant_id=place.tenant_id, mode="test", account_id=place.account_id,
+                halted_until=NOW + timedelta(minutes=1), halted_reason="the key was revoked",
+            )
+        )  # fmt: skip
+    assert state(may) == ("halted", "the key was revoked")
+    unknown = made(may, place, metric="other", meterEventName="no.such")
+    assert unknown["destinations"]["shadow"]["state"] == "unmapped_meter"
+
+
+def test_what_usage_went_by_keeps_its_meaning(
+    may: FlaskClient, session: Session, place: Place
+) -> None:
+    shown = made(may, place, meterEventName="calls")
+    with unit_of_work(session):
+        session.execute(
+            text("UPDATE mappings SET pushed_at = :at WHERE tenant_id = :t"),
+            {"at": NOW, "t": place.tenant_id},
+        )
+    for changes, pointer in (
+        ({"meterEventName": "seats"}, "/meterEventName"),
+        ({"aggregation": "max"}, "/aggregation"),
+        ({"shadowStripeAccount": None}, "/shadowStripeAccount"),
+        ({"effectiveFrom": "2026-05-20T12:00:00Z"}, "/effectiveFrom"),
+    ):
+        body = {"tenantId": place.tenant_id} | changes
+        refused = may.patch(f"/v1/mappings/{shown['id']}", json=body)
+        assert "end it and create another" in assert_problem(refused, 409, pointer=pointer)
+    body = {"tenantId": place.tenant_id, "effectiveUntil": "2026-06-01T00:00:00Z"}
+    assert may.patch(f"/v1/mappings/{shown['id']}", json=body).status_code == 200
+
+
+def test_where_usage_goes_out_a_mapping_begins_on_a_full_hour(
+    may: FlaskClient, place: Place
+) -> None:
+    odd = {"effectiveFrom": "2026-06-01T00:30:00Z"}
+    refused = post(may, place, meterEventName="calls", **odd)
+    assert_problem(refused, 422, pointer="/effectiveFrom")
+    made(may, place, **odd)
+
+
+def test_the_past_is_taken_over_only_by_naming_exactly_what_stripe_has_of_it(
+    may: FlaskClient, session: Session, place: Place, stripe: Stripe
+) -> None:
+    stripe.has(8, "3")
+    stripe.has(9, "0.5")
+    past = {"meterEventName": "calls", "effectiveFrom": PAST}
+    said = assert_problem(post(may, place, **past), 409, pointer="/openingTotal")
+    assert "3.5 already" in said
+    assert_problem(post(may, place, **past, openingTotal="3"), 409, pointer="/openingTotal")
+    assert scalar(session, "SELECT count(*) FROM mappings WHERE tenant_id = :t",
+                  t=place.tenant_id) == 0  # fmt: skip
+    shown = made(may, place, **past, openingTotal=3.5)
+    assert shown["openingTotal"] == "3.5"
+    mode, account, meter_id, customer, start, end = stripe.asked[-1]
+    assert (mode, account, meter_id, customer) == ("test", place.account_id, "mtr_1", "cus_1")
+    assert (start.hour, end.hour) == (8, 11)
+    rows = session.execute(
+        text("SELECT state, basis, quantity, extract(hour FROM segment_start)::int FROM pushes"
+             " WHERE tenant_id = :t ORDER BY segment_start"),
+        {"t": place.tenant_id},
+    ).all()  # fmt: skip
+    assert [tuple(row) for row in rows] == [
+        ("adopted", "hour", Decimal(3), 8), ("adopted", "hour", Decimal("0.5"), 9),
+    ]  # fmt: skip
+    feeding = "SELECT customer_ref FROM stream_sources WHERE tenant_id = :t"
+    assert scalar(session, feeding, t=place.tenant_id) == "cus_1"
+
+
+def test_what_we_sent_ourselves_is_not_taken_over_again(
+    may: FlaskClient, session: Session, place: Place, stripe: Stripe
+) -> None:
+    stripe.has(8, "3")
+    past = {"meterEventName": "calls", "effectiveFrom": PAST}
+    first = made(may, place, **past, openingTotal="3")
+    with unit_of_work(session):
+        row = session.get(MetricMapping, (place.tenant_id, first["id"]))
+        assert row is not None
+        row.effective_until = row.effective_from
+    second = made(may, place, **past)
+    assert second["openingTotal"] is None
+
+
+def test_an_empty_past_needs_no_acknowledgement_and_nothing_to_ask_takes_none(
+    may: FlaskClient, place: Place, stripe: Stripe
+) -> None:
+    made(may, place, meterEventName="calls", effectiveFrom=PAST)
+    later = {"metric": "other", "meterEventName": "calls"}
+    refused = post(may, place, **later, openingTotal="5")
+    assert_problem(refused, 422, pointer="/openingTotal")
+
+
+def test_a_past_that_cannot_be_asked_for_is_refused(
+    may: FlaskClient, place: Place, stripe: Stripe
+) -> None:
+    stripe.fault = StripeFault("retry", "Stripe did not answer.")
+    past = {"effectiveFrom": PAST}
+    assert_problem(post(may, place, meterEventName="calls", **past), 503)
+    unknown = post(may, place, meterEventName="no.such", **past)
+    assert "stripemeter stripe sync" in assert_problem(unknown, 409, pointer="/effectiveFrom")
+
+
+def test_an_older_mapping_cannot_be_led_to_a_meter_without_asking_stripe(
+    may: FlaskClient, place: Place
+) -> None:
+    shown = made(may, place, effectiveFrom=PAST)
+    body = {"tenantId": place.tenant_id, "meterEventName": "calls"}
+    refused = may.patch(f"/v1/mappings/{shown['id']}", json=body)
+    assert "end it and create another" in assert_problem(refused, 409, pointer="/meterEventName")

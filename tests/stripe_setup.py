@@ -17,8 +17,15 @@ from metering.stripe import deltas
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.models import AccountBinding, Push, PushStream
 from metering.tenancy import tenants
+from pricing.price import from_config
 
 ACCEPTED = Outcome("accepted")
+# The first 100 cost nothing, each further one $0.50.
+TIERED = {
+    "model": "graduated",
+    "currency": "usd",
+    "tiers": [{"upTo": 100, "unitPrice": "0"}, {"upTo": None, "unitPrice": "0.5"}],
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,14 @@ def add_mapping(
     return made
 
 
+def priced(session: Session, to: Connected, metric: str = "api_calls", **wanted: Any) -> Connected:
+    """The tenant with a meter in both modes, and a mapping with a price."""
+    for mode in ("live", "test"):
+        add_meter(session, to, metric, mode=mode)
+    add_mapping(session, to, metric, price=from_config(TIERED), currency="usd", **wanted)
+    return to
+
+
 class FakeStripe:
     """The sum of what was accepted, by stream; an answer for each call may be prescribed."""
 
@@ -173,6 +188,7 @@ __all__ = [
     "add_mapping",
     "add_meter",
     "connect",
+    "priced",
     "push_all",
     "push_once",
 ]

@@ -31,6 +31,7 @@ from webapp.simulations.views import blueprint as simulations
 from webapp.simulator.backtest_views import blueprint as backtest_pages
 from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
+from webapp.stripe_state.views import blueprint as stripe_state
 from webapp.stripe_webhooks.views import blueprint as stripe_webhooks
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
@@ -48,6 +49,7 @@ BLUEPRINTS = (
     saved_simulations,
     simulations,
     simulator,
+    stripe_state,
     stripe_webhooks,
     usage,
     welcome,

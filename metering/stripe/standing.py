@@ -173,3 +173,16 @@ _CONNECTIONS = """
 SELECT mode, account_id, halted_kind, halted_reason, halted_until, last_ok_at
 FROM stripe_connections WHERE tenant_id = %(tenant_id)s ORDER BY mode, account_id
 """
+
+_UNCOUNTED = """
+SELECT count(*), min(recorded_at)
+FROM (SELECT recorded_at FROM unfolded WHERE tenant_id = %(tenant_id)s
+      ORDER BY recorded_at LIMIT %(most)s) AS few
+"""
+
+
+def uncounted(session: Session, tenant_id: str) -> tuple[int, datetime | None]:
+    """Events that no counter holds yet, to `COUNTED_TO`, and since when the oldest waits."""
+    parameters = {"tenant_id": tenant_id, "most": COUNTED_TO}
+    count, oldest = session.connection().exec_driver_sql(_UNCOUNTED, parameters).one()
+    return count, oldest

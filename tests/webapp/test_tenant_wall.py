@@ -21,11 +21,12 @@ from metering.billing import backtest, question, simulations
 from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
 from metering.database import unit_of_work
+from metering.stripe.models import Connection, Held, PushStream, StreamSource
 from metering.tenancy import keys, scopes
 from tests.backtests import BASELINE, CANDIDATE
 from tests.support import entry, fold_all, put
 from tests.webapp.support import bearer, make_key, row_counts, stored
-from webapp import create_app
+from webapp import create_app, cursor
 from webapp.config import Config
 from webapp.endpoint import Contract
 
@@ -69,6 +70,7 @@ SAMPLES: dict[str, Any] = {
     "document": {"prices": [BASELINE]},
     "baseline": BASELINE,
     "candidate": CANDIDATE,
+    "id": cursor.write(("held", "test", f"{PLANTED}-customer", f"{PLANTED}-metric")),
 }
 
 
@@ -182,6 +184,7 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
             created_by=f"{PLANTED}-maker", now=now,
         )  # fmt: skip
         ids = {"simulation_id": saved.id, "backtest_id": _tested(session, tenant, now)}
+    _stick(session, tenant, here["customer"], here["metric"], now)
     put(session, tenant, [entry(f"{PLANTED}-2", 7341.5, month, meta='{"a": "x"}', **here)])
     return ids | {
         "key_id": key_id,
@@ -189,6 +192,34 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         "metric": here["metric"],
         "customer_ref": here["customer"],
     }
+
+
+def _stick(session: Session, tenant: str, customer: str, metric: str, now: datetime) -> None:
+    """The planted usage is held, a stream is blocked, an account halted."""
+    stream, account = f"{PLANTED}-name-s", f"{PLANTED}-name-a"
+    of = {"tenant_id": tenant, "mode": "test"}
+    why = f"{PLANTED}-n: {PLANTED}-unit"
+    with unit_of_work(session):
+        session.add_all(
+            [
+                Held(
+                    **of, customer_ref=customer, metric=metric, since_segment=now, kind="unmapped",
+                    reason=why, held_at=now, retry_at=now,
+                ),
+                Connection(
+                    **of, account_id=account, halted_kind="auth", halted_reason=why,
+                    halted_until=now, failures=1,
+                ),
+                PushStream(
+                    **of, stream_id=stream, account_id=account, event_name=metric,
+                    stripe_customer=customer, created_at=now, blocked_kind="rejected",
+                    blocked_reason=why, blocked_at=now, retry_at=now,
+                ),
+                StreamSource(
+                    tenant_id=tenant, stream_id=stream, customer_ref=customer, metric=metric
+                ),
+            ]
+        )  # fmt: skip
 
 
 def _tested(session: Session, tenant: str, now: datetime) -> str:

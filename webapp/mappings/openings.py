@@ -12,7 +12,7 @@ from metering.database import after_commit, unit_of_work
 from metering.stripe import opening, readiness, schedules, unsent
 from metering.stripe.faults import StripeFault
 from metering.stripe.opening import Question, Totals
-from metering.stripe.standing import Standings
+from metering.stripe.readiness import Standings
 from metering.tenancy import tenants
 from webapp import auth, runtime, stripe_access
 from webapp.extensions import db

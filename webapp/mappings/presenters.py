@@ -3,7 +3,7 @@
 from typing import Any
 
 from metering.catalog.models import Metric, MetricMapping
-from metering.stripe.standing import Standing, Standings
+from metering.stripe.readiness import Standing, Standings
 from webapp import wire
 
 
@@ -42,4 +42,4 @@ def mapping(shown: MetricMapping, metric: Metric, standings: Standings) -> dict[
 
 
 def _destination(standing: Standing) -> dict[str, str]:
-    return {"state": readiness.state, "reason": readiness.reason}
+    return {"state": standing.state, "reason": standing.reason}

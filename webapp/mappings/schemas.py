@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from metering.catalog.metrics import AGGREGATIONS
-from metering.stripe.standing import STATES
+from metering.stripe.readiness import STATES
 from webapp.mappings.fields import PriceField, QuantityField, StripeIdField
 from webapp.wire import FlagField, InstantField, TextField, WireSchema
 

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -18,13 +17,13 @@ from metering.stripe.models import Connection, Push
 from metering.stripe.stakes import together
 from metering.stripe.standing import Standing
 from metering.stripe.stuck import Stuck
-from pricing.price import from_config
 from tests.stripe_setup import (
     Connected,
     FakeStripe,
     add_mapping,
     add_meter,
     connect,
+    priced,
     push_all,
     push_once,
 )
@@ -32,12 +31,6 @@ from tests.support import entry, put
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-# The first 100 cost nothing, each further one $0.50.
-TIERED = {
-    "model": "graduated",
-    "currency": "usd",
-    "tiers": [{"upTo": 100, "unitPrice": "0"}, {"upTo": None, "unitPrice": "0.5"}],
-}
 
 
 @pytest.fixture
@@ -53,13 +46,6 @@ def acme(session: Session, at: datetime) -> Connected:
 @pytest.fixture
 def stripe() -> FakeStripe:
     return FakeStripe()
-
-
-def priced(session: Session, to: Connected, metric: str = "api_calls", **wanted: Any) -> Connected:
-    for mode in ("live", "test"):
-        add_meter(session, to, metric, mode=mode)
-    add_mapping(session, to, metric, price=from_config(TIERED), currency="usd", **wanted)
-    return to
 
 
 def use(

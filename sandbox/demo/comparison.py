@@ -116,8 +116,8 @@ class Comparison:
 
 def _says_much(projection: Json) -> bool:
     """False while a pace would be of a few minutes, and its month a fantasy."""
-    asked, start = (datetime.fromisoformat(projection[name]) for name in ("asOf", "periodStart"))
-    return asked - start >= timedelta(days=1)
+    as_of, start = projection["freshness"]["asOf"], projection["periodStart"]
+    return datetime.fromisoformat(as_of) - datetime.fromisoformat(start) >= timedelta(days=1)
 
 
 def _invoice(invoice: Json) -> dict[str, Any]:

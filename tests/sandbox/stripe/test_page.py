@@ -42,7 +42,13 @@ def test_subscriptions_show_their_prices_and_invoices_their_lines(shop):
     shop.use(customer, "1031", at("2026-01-15 10:23:45"))
     shop.world.advance_to(at("2026-02-20"))
     text = _text(shop.world)
-    told = (made.id, price.id, "2026-02-15 10:23:45 – 2026-03-15 10:23:45", "10.12 USD", "9.00 USD")
+    told = (
+        made.id,
+        price.id,
+        "2026-02-15 10:23:45<br>– 2026-03-15 10:23:45",
+        "10.12 USD",
+        "9.00 USD",
+    )
     for each in told:
         assert each in text, each
 

@@ -14,7 +14,8 @@ from metering.stripe import recording
 from metering.stripe.confirming import Check
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.driver import Driver, StripeFault
-from metering.stripe.limits import ORDINARY_SHARE, Limits, Mode
+from metering.stripe.limits import ORDINARY_SHARE, Limits
+from metering.stripe.modes import Mode
 
 log = logging.getLogger(__name__)
 

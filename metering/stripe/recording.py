@@ -25,10 +25,11 @@ from metering.stripe import deltas
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.destinations import StreamKey
 from metering.stripe.digits import truncated
-from metering.stripe.driver import Driver, Mode, StripeFault
+from metering.stripe.driver import Driver, StripeFault
 from metering.stripe.limits import Limits, LocalLimiter
 from metering.stripe.look import LEASE, OLDEST, stream_id
 from metering.stripe.models import OPEN_STATES, Push, PushStream
+from metering.stripe.modes import Mode
 
 Sessions = Callable[[], AbstractContextManager[Session]]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -94,7 +94,7 @@ class Comparison:
             "end": projection["periodEnd"],
             "unfolded": projection["unfolded"],
             "total": projection["total"],
-            "projected": projection["projectedTotal"],
+            "projected": projection["projectedTotal"] if _says_much(projection) else None,
             "lines": lines,
             "invoices": [_invoice(each) for each in invoices if each["customer"] == id][
                 :SHOWN_INVOICES
@@ -112,6 +112,12 @@ class Comparison:
         """The newest first, the empty ones left out."""
         found: list[Json] = self._stripe.get("/v1/invoices", limit=50)["data"]
         return [each for each in found if each["total"] or each["status"] == "draft"]
+
+
+def _says_much(projection: Json) -> bool:
+    """False while a pace would be of a few minutes, and its month a fantasy."""
+    as_of, start = projection["freshness"]["asOf"], projection["periodStart"]
+    return datetime.fromisoformat(as_of) - datetime.fromisoformat(start) >= timedelta(days=1)
 
 
 def _invoice(invoice: Json) -> dict[str, Any]:

@@ -6,12 +6,13 @@ Kinds that no part of the stand-in makes simply show as empty.
 import functools
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from sandbox.stripe import control, pipeline
+from sandbox.stripe import control, expanding, pipeline
 from sandbox.stripe.core import Json, Partition
 from sandbox.stripe.http import Answer
 
@@ -63,11 +64,11 @@ def _account(partition: Partition) -> Json:
         "account": partition.account,
         "livemode": partition.livemode,
         "meters": _meters(partition),
-        "events": _last(events, EVENTS),
+        "events": _last(partition, pipeline.KIND, EVENTS),
         "event_count": len(events),
-        "subscriptions": _last(partition.of("subscription"), OTHERS),
-        "invoices": _last(partition.of("invoice"), OTHERS),
-        "customers": _last(partition.of("customer"), OTHERS),
+        "subscriptions": _last(partition, "subscription", OTHERS),
+        "invoices": _last(partition, "invoice", OTHERS),
+        "customers": _last(partition, "customer", OTHERS),
     }
 
 
@@ -87,8 +88,9 @@ def _meters(partition: Partition) -> list[Json]:
     ]
 
 
-def _last(objects: dict[str, Json], count: int) -> list[Json]:
-    return [each for _, each in zip(range(count), reversed(objects.values()), strict=False)]
+def _last(partition: Partition, kind: str, count: int) -> list[Json]:
+    last = islice(reversed(partition.of(kind).values()), count)
+    return [expanding.displayed(partition, kind, each) for each in last]
 
 
 @functools.cache

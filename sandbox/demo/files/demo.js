@@ -70,7 +70,8 @@ function card(customer) {
   const header = element("header");
   const money = element("p", undefined, "money");
   money.append(element("strong", customer.total === null ? "–" : dollars.format(customer.total)));
-  const heading = customer.projected === null ? " no price yet" : ` so far, ≈ ${dollars.format(customer.projected)} by the end`;
+  const pace = customer.projected === null ? "" : `, ≈ ${dollars.format(customer.projected)} by the end`;
+  const heading = customer.total === null ? " no price yet" : ` so far${pace}`;
   money.append(element("span", heading));
   const when = element("p", `${day.format(new Date(customer.start))} – ${day.format(new Date(customer.end))}`, "when");
   when.title = `${customer.start} to ${customer.end}`;

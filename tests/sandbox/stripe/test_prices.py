@@ -89,6 +89,12 @@ def test_tiers_show_when_they_are_asked_for(shop):
     assert len(listed.tiers) == 2
 
 
+def test_prices_without_tiers_may_be_asked_for_them_too(shop):
+    made = shop.price(unit_amount=1)
+    assert "tiers" not in shop.v1.prices.retrieve(made.id, {"expand": ["tiers"]}).to_dict()
+    assert len(shop.v1.prices.list({"expand": ["data.tiers"]}).data) == 1
+
+
 @pytest.mark.parametrize(
     ("path", "told"), [("nothing", "cannot be expanded"), ("a.b.c.d.e", "more than 4 levels")]
 )

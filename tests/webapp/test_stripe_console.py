@@ -24,7 +24,7 @@ from metering.stripe.standing import Halt, Standing
 from metering.tenancy import console
 from tests.stripe_setup import Connected, FakeStripe, connect, priced, push_all, push_once
 from tests.support import entry, put
-from tests.webapp.support import bearer, make_key, stored
+from tests.webapp.support import bearer, connections_in_use, make_key, stored
 from webapp import shown
 from webapp.stripe_console import comparison, presenters, shadow_views, words
 
@@ -380,6 +380,7 @@ def test_live_shadow_and_counters_are_compared_in_a_sentence(
     assert file
     assert f"period={month}" in file[1]
     assert client.get(unescape(file[1])).text.count("\r\n") == 3
+    assert connections_in_use(client.application) == 0
 
 
 def test_the_months_lead_to_each_other(sign_in: SignIn, shadowed: Connected) -> None:

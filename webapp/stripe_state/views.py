@@ -162,9 +162,10 @@ def report_csv(tenant_id: str, query: dict[str, Any]) -> Response:
 def csv_of(session: Session, tenant_id: str, month: Span) -> Response:
     """The file, read and sent page by page."""
     rows = presenters.csv_rows(shadow.every(session, tenant_id, month))
+    lines = csv_export.lines(presenters.CSV_HEADER, rows)
     name = f"shadow-{month.start_at:%Y-%m}.csv"
     return Response(
-        stream_with_context(csv_export.lines(presenters.CSV_HEADER, rows)),
+        stream_with_context(csv_export.closing(session, lines)),
         mimetype="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from metering.catalog.models import Customer
 from metering.stripe import standing, stuck
 from metering.stripe.findings import KINDS, Finding
+from metering.stripe.modes import MODES
 from metering.stripe.stakes import Stake
-from metering.stripe.standing import MODES, Halt, Standing
+from metering.stripe.standing import Halt, Standing
 from metering.stripe.stuck import Stuck
 from webapp import shown
 from webapp.stripe_console import words

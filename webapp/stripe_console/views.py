@@ -14,7 +14,7 @@ from metering.catalog import customers
 from metering.errors import DomainError
 from metering.stripe import standing, stuck
 from metering.stripe.findings import KINDS
-from metering.stripe.standing import MODES
+from metering.stripe.modes import MODES
 from metering.stripe.stuck import Stuck
 from webapp import cursor, pages
 from webapp.extensions import db

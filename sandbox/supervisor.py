@@ -21,6 +21,7 @@ from sandbox.valkey import Valkey
 LOOK_SECONDS = 0.1
 READY_SECONDS = 60.0
 DEMO_SECONDS = 60.0
+DEMO_PAGE_SECONDS = 10.0
 
 
 def say(text: str) -> None:
@@ -165,6 +166,13 @@ class Supervisor:
         if data.exit_code != 0 and not self._stop.requested:
             say(f"The demo's data could not be made:\n{processes.tail(data.log, 5)}")
         self._start([self._program(stand_in.demo_page)], undo)
+        # The banner names it: it is there by then, as far as it can be.
+        deadline = time.monotonic() + DEMO_PAGE_SECONDS
+        while not self._stop.requested and time.monotonic() < deadline:
+            if self._answers(stand_in.demo_port, "/"):
+                return
+            self._look_after()
+            self._stop.sleep(LOOK_SECONDS)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -58,7 +58,7 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
         "backtest_engine": lambda s: [pricing.engine(s)],
         "backtest": lambda s: [pricing.backtest(s)],
         "curve_page": lambda s: [pricing.page(s)],
-        "pushes": lambda s: [pushing.pushes(s)],
+        "pushes": pushing.pushes,
         "confirm": lambda s: [pushing.confirm(s)],
         "idle_tick": idle.tick,
         "to_stripe": lambda s: [arriving.to_stripe(s)],

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from bench.rounds import Line
 from bench.setting import TENANT, Setting
+from metering import installation
 
 STREAMS, PUSHES = 100_000, 1_000_000
 TICKS = 200
@@ -61,7 +62,8 @@ FROM stream_sources
 
 
 def tick(setting: Setting) -> list[Line]:
-    """With nothing unsent; and, without a gate, with a row for each stream that is not due."""
+    """With nothing unsent; and, without a gate, with a row for each stream that is not due, and
+    with the dead rows of so many that were just sent."""
     streams, pushes = (10_000, 50_000) if setting.quick else (STREAMS, PUSHES)
     setting.empty()
     setting.sql.execute(
@@ -79,6 +81,8 @@ def tick(setting: Setting) -> list[Line]:
     setting.sql.execute(_PUT_OFF)
     setting.sql.execute("VACUUM (ANALYZE) unsent")
     lines.append(_line("waiting_tick", "… and a row for each that is not due", _ticks(setting)))
+    setting.sql.execute("DELETE FROM unsent")
+    lines.append(_line("drained_tick", "… and these rows just deleted", _ticks(setting)))
     setting.empty()
     return lines
 
@@ -114,7 +118,8 @@ def _ticks(setting: Setting) -> _Taken:
 
 def _serve(environment: Mapping[str, str], pipe: Connection) -> None:
     os.environ.update(environment)
-    from jobs import deltas  # reads the environment
+    from jobs import deltas
+    from jobs.runtime import step
 
     ticks, bare, cpu = [], [], 0.0
     url = make_url(environment["DATABASE_URL"]).set(drivername="postgresql")
@@ -130,5 +135,8 @@ def _serve(environment: Mapping[str, str], pipe: Connection) -> None:
                 connection.execute("SELECT 1")
             connection.commit()
             bare.append((time.perf_counter() - started) * 1e3)
-    # The first ones connect.
-    pipe.send((ticks[5:], bare[5:], cpu * 1e3 / TICKS))
+    with step() as (session, now):
+        if busy := installation.tenants_with_pushes(session, now=now):
+            raise RuntimeError(f"these ticks were not idle: {busy}")
+    # The first one connects.
+    pipe.send((ticks[1:], bare[1:], cpu * 1e3 / TICKS))

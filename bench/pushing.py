@@ -34,6 +34,8 @@ from webapp.queues import Hints
 CHECKS_A_JOB = 20
 STREAMS = 1_000
 CALLS = 400
+# How many times as many wait, where a worker is far behind.
+BACKLOG = 50
 # What is confirmed: so many streams, each with a push an hour.
 CONFIRMED_STREAMS, CONFIRMED_HOURS = 100, 20
 LONGEST_SECONDS = 120.0
@@ -49,28 +51,35 @@ UPDATE pushes SET state = 'settled', confirmed_at = NULL, settled_at = now() - i
 """
 
 
-def pushes(setting: Setting) -> Line:
-    """A segment each of 1,000 streams, an earlier hour each round."""
+def pushes(setting: Setting) -> list[Line]:
+    """A segment each of 1,000 streams, an earlier hour each round; and once the first pushes of
+    many times as many that wait."""
     streams, calls = (200, 100) if setting.quick else (STREAMS, CALLS)
+    backlog = streams * BACKLOG
     hints, hours = Hints(setting.stack.environment["REDIS_URL"]), itertools.count()
     with (
-        standing_in(setting, customers=streams + AT_ONCE, calm=True) as stand_in,
+        standing_in(setting, customers=backlog + AT_ONCE, calm=True) as stand_in,
         setting.stack.working(["stripe"], stand_in.environment),
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        bare = _Bare(stand_in, [customer(streams + number) for number in range(AT_ONCE)])
+        bare = _Bare(stand_in, [customer(backlog + number) for number in range(AT_ONCE)])
 
-        def prepare() -> Callable[[], Sample]:
+        def floor() -> float:
+            return bare.rate(pool, calls)
+
+        def prepare(waiting: int = streams) -> Callable[[], Sample]:
             hour = next(hours)
-            count = connected.use(setting, customers=streams, hours=range(hour, hour + 1))
-            return lambda: _pushed(setting, hints, count)
+            connected.use(setting, customers=waiting, hours=range(hour, hour + 1))
+            return lambda: _pushed(setting, hints, streams)
 
         prepare()()  # makes the streams, and the worker's connections
-        done = rounds.against(
-            setting, lambda: bare.rate(pool, calls), prepare, min(setting.rounds, 3)
-        )
+        done = rounds.against(setting, floor, prepare, min(setting.rounds, 3))
         _prove(setting, stand_in)
-    return rounds.line("pushes", "pushes to Stripe, one worker", "pushes/s", done)
+        behind = rounds.against(setting, floor, lambda: prepare(backlog), 1)
+    return [
+        rounds.line("pushes", "pushes to Stripe, one worker", "pushes/s", done),
+        rounds.line("pushes_behind", f"… while {backlog:,} wait", "pushes/s", behind),
+    ]
 
 
 class _Bare:
@@ -116,7 +125,12 @@ def _pushed(setting: Setting, hints: Hints, count: int) -> Sample:
     started = time.perf_counter()
     hints.push(TENANT)
     _wait_for(setting, "accepted", before + count)
-    return _rate(setting, count, time.perf_counter() - started, cpu)
+    sample = _rate(setting, count, time.perf_counter() - started, cpu)
+    # Where more waited, the floor that follows must not have to share.
+    setting.sql.execute("DELETE FROM unsent")
+    while setting.value("SELECT count(*) FROM pushes WHERE state = 'claimed'"):
+        time.sleep(0.01)
+    return sample
 
 
 def _rate(setting: Setting, count: int, seconds: float, before: Cpu) -> Sample:

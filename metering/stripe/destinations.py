@@ -182,6 +182,23 @@ class Atlas:
             }
         )
 
+    def obstacle_since(
+        self, mode: str, customer_ref: str, metric: str, since: datetime, until: datetime
+    ) -> Obstacle | None:
+        """What stands in the way at `since`, or from a later instant on until `until`: it can only
+        change where a mapping begins or ends."""
+        edges = {
+            edge
+            for mapping in self._mappings[metric]
+            for edge in (mapping.effective_from, mapping.effective_until)
+            if edge is not None and since < edge <= until
+        }
+        for at in [since, *sorted(edges)]:
+            found = self.find(mode, customer_ref, metric, at)
+            if found.obstacles:
+                return found.obstacles[0]
+        return None
+
     def account(self, mode: str, customer_ref: str, mapping: MetricMapping) -> str | None:
         """The account of the mapping, else the customer's, else the keys' own."""
         own = mapping.stripe_account if mode == "live" else mapping.shadow_stripe_account

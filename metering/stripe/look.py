@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import MetricMapping
-from metering.stripe import amounts, connections, holding
+from metering.stripe import amounts, connections, holding, unsent
 from metering.stripe.amounts import SegmentKey
-from metering.stripe.destinations import Atlas, Destination, StreamKey
+from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
 from metering.stripe.digits import truncated
 from metering.stripe.models import Push, PushStream, StreamSource
 from metering.stripe.spans import PeriodOf, Periods, Source
@@ -111,26 +111,45 @@ class Look:
         """Where each row goes; what stands in the way is written down."""
         self.atlas = self._atlas({row.source for row in rows})
         leads: dict[Row, list[Destination]] = {}
-        free: set[tuple[str, Source]] = set()
+        obstacles: dict[tuple[str, Source], tuple[datetime, Obstacle]] = {}
         for row in rows:
             source = row.source
             found = self.atlas.find(row.mode, source.customer_ref, source.metric, row.segment_start)
             leads[row] = found.destinations
             if found.obstacles:
-                holding.hold(
+                key = row.mode, source
+                since = min(row.segment_start, obstacles.get(key, (row.segment_start,))[0])
+                obstacles[key] = since, found.obstacles[0]
+        # In the order of their keys: two workers then never wait for each other in a circle.
+        for (mode, source), (since, obstacle) in sorted(obstacles.items(), key=lambda one: one[0]):
+            self._hold(mode, source, since, obstacle)
+        self._release({(row.mode, row.source) for row in rows} - obstacles.keys())
+        return leads
+
+    def _hold(self, mode: str, source: Source, since: datetime, obstacle: Obstacle) -> None:
+        holding.hold(self.session, self.tenant_id, mode, source, since, obstacle, now=self.now)
+
+    def _release(self, candidates: set[tuple[str, Source]]) -> None:
+        """Forget that these are held once nothing that is held has anything in its way.
+
+        What is held has no unsent row any more: whoever finds the way free for one segment must
+        have all of them looked at again, for nobody else may.
+        """
+        for held in holding.found(self.session, self.tenant_id, candidates):
+            obstacle = self.atlas.obstacle_since(
+                held.mode, held.customer_ref, held.metric, held.since_segment, self.now
+            )
+            if obstacle is None:
+                unsent.remind(
                     self.session,
                     self.tenant_id,
-                    row.mode,
-                    source,
-                    row.segment_start,
-                    found.obstacles[0],
+                    held.customer_ref,
+                    held.metric,
+                    since=held.since_segment,
                     now=self.now,
                 )
-                free.discard((row.mode, source))
-            else:
-                free.add((row.mode, source))
-        holding.release(self.session, self.tenant_id, free)
-        return leads
+                self.session.delete(held)
+        self.session.flush()
 
     def _atlas(self, sources: Iterable[Source]) -> Atlas:
         sources = list(sources)
@@ -294,11 +313,15 @@ class Look:
         opened: set[str] = set()
         made: list[tuple[Push, PushStream, bool]] = []
         for key in sorted(ready, key=lambda key: _rank(key, wanted[key])):
-            if key not in should:
-                continue  # held: nothing is known of what Stripe should have
-            asking, held = wanted[key], does[key]
-            delta = should[key] - held.quantity
-            stream = by_id[key.stream_id]
+            asking, held, stream = wanted[key], does[key], by_id[key.stream_id]
+            if key in should.obstructed:
+                # The one who is in the way is held; those who asked may be others, who have
+                # nothing to be held for, and are looked at again.
+                source, obstacle = should.obstructed[key]
+                self._hold(stream.mode, source, key.start_at, obstacle)
+                self._put_off_all(asking, self.now + obstacle.retry_in)
+                continue
+            delta = should.totals[key] - held.quantity
             if not delta:
                 holding.forget(self.session, self.tenant_id, key)
                 continue

@@ -81,7 +81,7 @@ def should_hold(
             continue
         totals[key] = ZERO
         for source in sources[key.stream_id]:
-            for destination in _leading(atlas, streams[key.stream_id], source, key, periods):
+            for destination in leading(atlas, streams[key.stream_id], source, key, periods):
                 (hours if key.basis == "hour" else spans).append((key, source, destination))
     values = _segments(session, tenant_id, [(key, source) for key, source, _ in hours])
     for key, source, destination in hours:
@@ -99,7 +99,7 @@ def _obstacle(atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey) 
     return next(meant, None)
 
 
-def _leading(
+def leading(
     atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
 ) -> list[Destination]:
     """The mappings by which a source feeds this very segment."""

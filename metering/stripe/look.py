@@ -433,9 +433,8 @@ class Look:
         """From now on the mappings by which this is sent cannot change their meaning."""
         wanted = key_of(stream)
         for source in self.sources[stream.stream_id]:
-            found = self.atlas.find(stream.mode, source.customer_ref, source.metric, key.start_at)
-            for each in found.destinations:
-                if each.stream == wanted and not each.is_pinned:
+            for each in amounts.leading(self.atlas, wanted, source, key, self.periods):
+                if not each.is_pinned:
                     self.session.execute(
                         update(MetricMapping)
                         .where(

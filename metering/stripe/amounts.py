@@ -58,7 +58,9 @@ def should_hold(
     obstacles: dict[SegmentKey, list[tuple[Source, Obstacle]]] = {}
     for key in wanted:
         stream = streams[key.stream_id]
-        found = [(each, _obstacle(atlas, stream, each, key)) for each in sources[key.stream_id]]
+        found = [
+            (each, _obstacle(atlas, stream, each, key, periods)) for each in sources[key.stream_id]
+        ]
         obstacles[key] = [(each, obstacle) for each, obstacle in found if obstacle is not None]
     used = _segments(
         session,
@@ -93,31 +95,42 @@ def should_hold(
     return Should(totals, obstructed)
 
 
-def _obstacle(atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey) -> Obstacle | None:
-    found = atlas.find(stream.mode, source.customer_ref, source.metric, key.start_at)
-    meant = (each for each in found.obstacles if each.event_name in (None, stream.event_name))
-    return next(meant, None)
+def _obstacle(
+    atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
+) -> Obstacle | None:
+    for instant in _instants(atlas, stream, source, key, periods):
+        found = atlas.find(stream.mode, source.customer_ref, source.metric, instant)
+        for each in found.obstacles:
+            if each.event_name in (None, stream.event_name):
+                return each
+    return None
 
 
 def leading(
     atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
 ) -> list[Destination]:
     """The mappings by which a source feeds this very segment."""
-    instants = [key.start_at]
-    if key.basis == "period":
-        # A mapping that begins within the period bills what is added from then on.
-        period = periods.at(source, key.start_at)
-        if period.start_at != key.start_at:
-            return []
-        instants += atlas.changes(stream.mode, source.metric, period.start_at, period.end_at)
+    if key.basis == "period" and periods.at(source, key.start_at).start_at != key.start_at:
+        return []
     found: dict[str, Destination] = {}
-    for instant in instants:
+    for instant in _instants(atlas, stream, source, key, periods):
         for each in atlas.find(
             stream.mode, source.customer_ref, source.metric, instant
         ).destinations:
             if each.stream == stream and each.basis == key.basis:
                 found[each.mapping_id] = each
     return list(found.values())
+
+
+def _instants(
+    atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
+) -> list[datetime]:
+    """Where to ask what feeds a segment: a mapping that begins within a period bills what is added
+    from then on."""
+    if key.basis == "hour":
+        return [key.start_at]
+    end_at = periods.at(source, key.start_at).end_at
+    return [key.start_at, *atlas.changes(stream.mode, source.metric, key.start_at, end_at)]
 
 
 def _difference(

@@ -219,12 +219,13 @@ class Look:
     ) -> dict[SegmentKey, list[Row]]:
         """The segments to be looked at, with the rows that ask for them."""
         self.sources = self._sources(streams.values())
-        former = self._former([row for row in rows if leads[row]], streams)
-        every = {source for sources in self.sources.values() for source in sources}
-        every |= {row.source for row in rows}
-        self.periods = Periods(self.session, self.tenant_id, every)
-        if every - {row.source for row in rows}:
+        asked = {row.source for row in rows}
+        self.periods = Periods(self.session, self.tenant_id, asked)
+        former = self._former(rows, leads, streams)
+        every = {source for sources in self.sources.values() for source in sources} | asked
+        if every - asked:
             # Others feed the same streams: their share must not be taken for nothing.
+            self.periods = Periods(self.session, self.tenant_id, every)
             self.atlas = self._atlas(every)
         wanted: dict[SegmentKey, list[Row]] = defaultdict(list)
         for row in rows:
@@ -242,19 +243,23 @@ class Look:
         return {key: asking for key, asking in wanted.items() if asking}
 
     def _former(
-        self, rows: Sequence[Row], streams: dict[StreamKey, PushStream]
+        self,
+        rows: Sequence[Row],
+        leads: Mapping[Row, Sequence[Destination]],
+        streams: dict[StreamKey, PushStream],
     ) -> dict[Row, list[SegmentKey]]:
         """Segments of these rows that were once pushed elsewhere, or by another basis: what was
         sent there must be taken back, for it goes to a new place now. Usage that goes nowhere any
-        more stays where it is."""
-        if not rows:
-            return {}
+        more stays where it is. At the start of a period there may be no mapping yet, or the period
+        may be another one now: what was sent of it is always looked at."""
+        starts = {row: self.periods.at(row.source, row.segment_start).start_at for row in rows}
         parameters = {
             "tenant_id": self.tenant_id,
             "refs": [row.source.customer_ref for row in rows],
             "metrics": [row.source.metric for row in rows],
             "modes": [row.mode for row in rows],
             "starts": [row.segment_start for row in rows],
+            "periods": [starts[row] for row in rows],
         }
         by_name = {
             (row.mode, row.source.customer_ref, row.source.metric, row.segment_start): row
@@ -263,6 +268,8 @@ class Look:
         former: dict[Row, list[SegmentKey]] = defaultdict(list)
         for found in self.session.connection().exec_driver_sql(_FORMER, parameters).all():
             row = by_name[found.mode, found.customer_ref, found.metric, found.segment_start]
+            if not leads[row] and found.basis == "hour":
+                continue
             key = StreamKey(found.mode, found.account_id, found.event_name, found.stripe_customer)
             if key not in streams:
                 # Locked by id, for nothing else led to it.
@@ -279,7 +286,7 @@ class Look:
                     continue
                 streams[key] = stream
                 self.sources.update(self._sources([stream]))
-            former[row].append(SegmentKey(found.stream_id, found.basis, found.segment_start))
+            former[row].append(SegmentKey(found.stream_id, found.basis, found.pushed_start))
         return former
 
     def _sources(self, streams: Iterable[PushStream]) -> dict[str, list[Source]]:
@@ -476,9 +483,10 @@ class Look:
 
 _FORMER = """
 SELECT DISTINCT w.mode, w.customer_ref, w.metric, w.segment_start, p.basis, t.stream_id,
-       t.account_id, t.event_name, t.stripe_customer
-FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
-    AS w (mode, customer_ref, metric, segment_start)
+       t.account_id, t.event_name, t.stripe_customer, p.segment_start AS pushed_start
+FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[],
+            %(periods)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start, period_start)
 CROSS JOIN LATERAL (
     SELECT stream_id FROM stream_sources
     WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
@@ -490,9 +498,11 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS t
 CROSS JOIN LATERAL (
-    SELECT basis FROM pushes
+    SELECT basis, segment_start FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = t.stream_id
-      AND segment_start = w.segment_start AND state <> 'rejected' AND basis <> 'direct'
+      AND segment_start IN (w.segment_start, w.period_start)
+      AND (basis = 'period' OR basis = 'hour' AND segment_start = w.segment_start)
+      AND state <> 'rejected'
     OFFSET 0
 ) AS p
 """

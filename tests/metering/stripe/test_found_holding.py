@@ -127,3 +127,20 @@ def test_a_stream_held_by_another_source_keeps_what_it_was_asked_for(
     push_all(session, acme, stripe, now=later + 2 * HOUR)
     assert stripe.total() == 3 + 4 + 5 + 6
     assert kinds_held(session, acme) == []
+
+
+def test_a_meter_that_is_away_takes_nothing_back_of_a_period_that_a_mapping_began_within(
+    session: Session, stripe: FakeStripe
+) -> None:
+    acme = connect(session, now=AT)
+    add_meter(session, acme, "seats")
+    add_mapping(session, acme, "seats", aggregation="max", effective_from=NOON - HOUR)
+    use(session, acme, (3, NOON), metric="seats")
+    later = push_all(session, acme, stripe, now=AT)
+    add_meter(session, acme, "seats", is_active=False)
+    with unit_of_work(session):
+        month = NOON - timedelta(days=15)
+        unsent.mark(session, acme.tenant_id, "cus_1", "seats", since=month, now=later)
+    push_all(session, acme, stripe, now=later)
+    assert stripe.total(event_name="seats") == 3
+    assert kinds_held(session, acme) == [("cus_1", "meter_inactive")]

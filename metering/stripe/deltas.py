@@ -30,6 +30,8 @@ MOST = 50
 VISIBLE = timedelta(minutes=10)
 BLOCKED = timedelta(hours=1)
 SLOWEST = timedelta(minutes=2)
+# No billing period is longer.
+LONGEST_PERIOD = timedelta(days=3 * 366)
 
 
 @dataclass(frozen=True)
@@ -281,9 +283,26 @@ def reopen(session: Session, push: Push, *, now: datetime) -> None:
         )
     ).all()
     for source in sources:
-        unsent.mark_segment(
-            session, push.tenant_id, source.customer_ref, source.metric, push.segment_start, now=now
-        )
+        if push.basis == "period":
+            # Whatever of the period asks for it: at its very start there may be no mapping yet.
+            unsent.mark(
+                session,
+                push.tenant_id,
+                source.customer_ref,
+                source.metric,
+                since=push.segment_start,
+                until=push.segment_start + LONGEST_PERIOD,
+                now=now,
+            )
+        else:
+            unsent.mark_segment(
+                session,
+                push.tenant_id,
+                source.customer_ref,
+                source.metric,
+                push.segment_start,
+                now=now,
+            )
 
 
 def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:

@@ -31,6 +31,7 @@ from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas, recording, reports
 from metering.stripe.deltas import Claim, Outcome
+from metering.stripe.faults import StripeFault
 from metering.stripe.look import LEASE
 from metering.stripe.models import Push, PushStream
 from sandbox.stripe.events import V2_KIND
@@ -213,15 +214,18 @@ class Machine(RuleBasedStateMachine):
         with unit_of_work(self.session):
             checks = confirming.due(self.session, self.acme.tenant_id, now=self.clock.now)
         for check in checks:
-            found = self.driver.summaries(
-                "live",
-                self.acme.account_id,
-                check.meter_id,
-                check.stream.stripe_customer,
-                check.start_at,
-                check.end_at,
-                window="hour",
-            )
+            try:
+                found = self.driver.summaries(
+                    "live",
+                    self.acme.account_id,
+                    check.meter_id,
+                    check.stream.stripe_customer,
+                    check.start_at,
+                    check.end_at,
+                    window="hour",
+                )
+            except StripeFault:
+                continue  # as the job does: what cannot be asked is asked another time
             totals = {summary.start_at: summary.value for summary in found}
             with unit_of_work(self.session):
                 confirming.judge(self.session, check, totals, now=self.clock.now)

@@ -141,6 +141,7 @@ _POINTER = {
     "stripe_account": "/stripeAccount",
     "shadow_stripe_account": "/shadowStripeAccount",
     "effective_from": "/effectiveFrom",
+    "effective_until": "/effectiveUntil",
     "is_active": "/active",
     "is_shadow": "/shadow",
     "price_id": "/priceId",
@@ -154,30 +155,54 @@ def _refuse_new_meaning(mapping: MetricMapping, changes: Mapping[str, Any], now:
     changed = [name for name in _POINTER if name in changes]
     changed = [name for name in changed if changes[name] != getattr(mapping, name)]
     if mapping.pushed_at is not None:
-        for name in places.PINNED:
-            if name in changed:
-                raise ConflictError(
-                    "cannot change: usage has gone to Stripe by this mapping; end it and create"
-                    " another",
-                    pointer=_POINTER[name],
-                )
-        return
+        _refuse_of_pushed(mapping, changes, changed, now)
     since = changes.get("effective_from", mapping.effective_from)
     leads = any(changes.get(name, getattr(mapping, name)) is not None for name in places.NAMES)
-    if not leads or since >= now.replace(minute=0, second=0, microsecond=0):
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    if not leads or since >= this_hour:
         return
     for name in changed:
+        # Also of one that has pushed: a shadow's test pushes say nothing of the live side.
         starts = name in ("is_active", "is_shadow") and changes[name]
         # Beside the event's name, the other ids only say which price and meter those are.
         is_led = "meter_event_name" not in changed and mapping.meter_event_name is not None
         moves = name in places.NAMES and changes[name] is not None and not is_led
         earlier = name == "effective_from" and since < mapping.effective_from
-        if starts or moves or earlier:
+        ended = mapping.effective_until
+        revives = name == "effective_until" and ended is not None and ended < this_hour
+        if starts or moves or earlier or (revives and _is_later(changes[name], ended)):
             raise ConflictError(
                 "this mapping begins in the past, and would send what Stripe may have from"
                 " elsewhere: end it and create another, which asks Stripe for its total first",
                 pointer=_POINTER[name],
             )
+
+
+def _is_later(until: datetime | None, than: datetime | None) -> bool:
+    return until is None or (than is not None and until > than)
+
+
+def _refuse_of_pushed(
+    mapping: MetricMapping, changes: Mapping[str, Any], changed: Sequence[str], now: datetime
+) -> None:
+    for name in places.PINNED:
+        if name in changed:
+            raise ConflictError(
+                "cannot change: usage has gone to Stripe by this mapping; end it and create"
+                " another",
+                pointer=_POINTER[name],
+            )
+    # Sent usage that no mapping covers any more would be taken back from some streams (those that
+    # others feed as well) and left in others.
+    until = changes.get("effective_until")
+    is_cut = "effective_until" in changed and until is not None and until < now
+    is_off = "is_active" in changed and not changes["is_active"]
+    if is_off or (is_cut and _is_later(mapping.effective_until, until)):
+        raise ConflictError(
+            "usage has gone to Stripe by this mapping, and stays there: end it, which takes effect"
+            " now",
+            pointer="/active" if is_off else "/effectiveUntil",
+        )
 
 
 def _locked(session: Session, tenant_id: str, mapping_id: str, now: datetime) -> MetricMapping:

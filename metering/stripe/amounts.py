@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from metering.counters.aggregation import IS_FOLDED, reading
 from metering.counters.carry import carried
-from metering.stripe.destinations import Atlas, Destination, StreamKey
+from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
 from metering.stripe.spans import PeriodOf, Periods, Source
 
 ZERO = Decimal(0)
@@ -29,6 +29,18 @@ class SegmentKey:
     start_at: datetime
 
 
+@dataclass(frozen=True)
+class Should:
+    """totals: of each segment; none where something stands in the way of one of its sources.
+
+    obstructed: of the segments without, who has nowhere to go, and why: what was sent must not be
+    taken back because a meter is away.
+    """
+
+    totals: Mapping[SegmentKey, Decimal]
+    obstructed: Mapping[SegmentKey, tuple[Source, Obstacle]]
+
+
 def should_hold(
     session: Session,
     tenant_id: str,
@@ -37,22 +49,41 @@ def should_hold(
     wanted: Iterable[SegmentKey],
     sources: Mapping[str, Sequence[Source]],
     periods: Periods,
-) -> dict[SegmentKey, Decimal]:
-    """The total of each segment; a segment is left out while something stands in the way of one
-    of its sources: what was sent must not be taken back because a meter is away.
+) -> Should:
+    """What Stripe should hold of each segment.
 
     atlas: loaded for every source's customer and metric.  sources: by stream id.
     """
+    wanted = list(wanted)
+    obstacles: dict[SegmentKey, list[tuple[Source, Obstacle]]] = {}
+    for key in wanted:
+        stream = streams[key.stream_id]
+        found = [
+            (each, _obstacle(atlas, stream, each, key, periods)) for each in sources[key.stream_id]
+        ]
+        obstacles[key] = [(each, obstacle) for each, obstacle in found if obstacle is not None]
+    used = _segments(
+        session,
+        tenant_id,
+        [(key, each) for key, found in obstacles.items() for each, _ in found],
+    )
     totals: dict[SegmentKey, Decimal] = {}
+    obstructed: dict[SegmentKey, tuple[Source, Obstacle]] = {}
     hours: list[tuple[SegmentKey, Source, Destination]] = []
     spans: list[tuple[SegmentKey, Source, Destination]] = []
     for key in wanted:
-        stream = streams[key.stream_id]
-        if any(_is_obstructed(atlas, stream, source, key) for source in sources[key.stream_id]):
+        # Who has used nothing in an hour has no share in it, known or not.
+        in_the_way = [
+            (each, obstacle)
+            for each, obstacle in obstacles[key]
+            if key.basis == "period" or (each, key.start_at) in used
+        ]
+        if in_the_way:
+            obstructed[key] = min(in_the_way, key=lambda one: one[0])
             continue
         totals[key] = ZERO
         for source in sources[key.stream_id]:
-            for destination in _leading(atlas, stream, source, key, periods):
+            for destination in leading(atlas, streams[key.stream_id], source, key, periods):
                 (hours if key.basis == "hour" else spans).append((key, source, destination))
     values = _segments(session, tenant_id, [(key, source) for key, source, _ in hours])
     for key, source, destination in hours:
@@ -61,33 +92,45 @@ def should_hold(
             totals[key] += reading(destination.aggregation, row)
     for key, source, destination in spans:
         totals[key] += _difference(session, tenant_id, source, destination, key, periods)
-    return totals
+    return Should(totals, obstructed)
 
 
-def _is_obstructed(atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey) -> bool:
-    found = atlas.find(stream.mode, source.customer_ref, source.metric, key.start_at)
-    return any(each.event_name in (None, stream.event_name) for each in found.obstacles)
+def _obstacle(
+    atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
+) -> Obstacle | None:
+    for instant in _instants(atlas, stream, source, key, periods):
+        found = atlas.find(stream.mode, source.customer_ref, source.metric, instant)
+        for each in found.obstacles:
+            if each.event_name in (None, stream.event_name):
+                return each
+    return None
 
 
-def _leading(
+def leading(
     atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
 ) -> list[Destination]:
     """The mappings by which a source feeds this very segment."""
-    instants = [key.start_at]
-    if key.basis == "period":
-        # A mapping that begins within the period bills what is added from then on.
-        period = periods.at(source, key.start_at)
-        if period.start_at != key.start_at:
-            return []
-        instants += atlas.changes(stream.mode, source.metric, period.start_at, period.end_at)
+    if key.basis == "period" and periods.at(source, key.start_at).start_at != key.start_at:
+        return []
     found: dict[str, Destination] = {}
-    for instant in instants:
+    for instant in _instants(atlas, stream, source, key, periods):
         for each in atlas.find(
             stream.mode, source.customer_ref, source.metric, instant
         ).destinations:
             if each.stream == stream and each.basis == key.basis:
                 found[each.mapping_id] = each
     return list(found.values())
+
+
+def _instants(
+    atlas: Atlas, stream: StreamKey, source: Source, key: SegmentKey, periods: Periods
+) -> list[datetime]:
+    """Where to ask what feeds a segment: a mapping that begins within a period bills what is added
+    from then on."""
+    if key.basis == "hour":
+        return [key.start_at]
+    end_at = periods.at(source, key.start_at).end_at
+    return [key.start_at, *atlas.changes(stream.mode, source.metric, key.start_at, end_at)]
 
 
 def _difference(

@@ -154,7 +154,7 @@ def judge(
             confirmed += push.state != "confirmed"
             _confirm(push, now)
         for push in missing:
-            push.state, push.error = "rejected", _MISSING
+            push.state, push.is_missing, push.error = "rejected", True, _MISSING
             deltas.reopen(session, push, now=now)
             rejected += 1
         if not found and not missing and _is_calm(held, now):

@@ -30,6 +30,8 @@ MOST = 50
 VISIBLE = timedelta(minutes=10)
 BLOCKED = timedelta(hours=1)
 SLOWEST = timedelta(minutes=2)
+# No billing period is longer.
+LONGEST_PERIOD = timedelta(days=3 * 366)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Claim:
     """A push to be sent now, by whoever holds this.
 
     attempts: this one included.  is_urgent: may use what of the limit is kept for such.
+    lease_until: from then on another worker may send it.
     """
 
     tenant_id: str
@@ -46,6 +49,7 @@ class Claim:
     stamped_at: datetime
     attempts: int
     answered_failures: int
+    lease_until: datetime
     is_urgent: bool = False
 
     @property
@@ -154,7 +158,8 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     """Write down what became of these claims, all of one tenant.
 
     An answer to a call that outlived its lease still counts if Stripe accepted; otherwise the
-    attempt that followed it decides.
+    attempt that followed it decides. It counts even of a push that Stripe's total did not hold
+    when it was asked: a call that hung for so long arrived after the question.
     """
     answers = {claimed.identifier: (claimed, outcome) for claimed, outcome in outcomes}
     if not answers:
@@ -169,8 +174,12 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     ).all():
         claimed, outcome = answers[push.identifier]
         is_latest = push.attempts == claimed.attempts
-        if push.state in OPEN_STATES and (is_latest or outcome.kind == "accepted"):
+        is_accepted = outcome.kind == "accepted"
+        if push.state in OPEN_STATES and (is_latest or is_accepted):
             settling.settle(push, claimed.stream, outcome)
+        elif push.is_missing and is_accepted:
+            settling.settle(push, claimed.stream, outcome)
+            reopen(session, push, now=now)
     settling.finish()
     said = ((claimed.stream.mode, outcome.kind) for claimed, outcome in answers.values())
     tally.add(session, settling.tenant_id, said)
@@ -237,7 +246,8 @@ class _Settling:
             )
 
     def _accept(self, push: Push) -> None:
-        push.state, push.settled_at, push.error = "settled", self.now, None
+        push.state, push.is_missing = "settled", False
+        push.settled_at, push.error = self.now, None
         self._accepted.add(push.stream_id)
 
     def _connection(self, stream: StreamKey) -> Connection:
@@ -273,9 +283,26 @@ def reopen(session: Session, push: Push, *, now: datetime) -> None:
         )
     ).all()
     for source in sources:
-        unsent.mark_segment(
-            session, push.tenant_id, source.customer_ref, source.metric, push.segment_start, now=now
-        )
+        if push.basis == "period":
+            # Whatever of the period asks for it: at its very start there may be no mapping yet.
+            unsent.mark(
+                session,
+                push.tenant_id,
+                source.customer_ref,
+                source.metric,
+                since=push.segment_start,
+                until=push.segment_start + LONGEST_PERIOD,
+                now=now,
+            )
+        else:
+            unsent.mark_segment(
+                session,
+                push.tenant_id,
+                source.customer_ref,
+                source.metric,
+                push.segment_start,
+                now=now,
+            )
 
 
 def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:
@@ -311,6 +338,7 @@ def _claim_of(push: Push, stream: PushStream, is_urgent: bool = False) -> Claim:
         stamped_at=push.stamped_at,
         attempts=push.attempts,
         answered_failures=push.answered_failures,
+        lease_until=push.lease_until,
         is_urgent=is_urgent,
     )
 

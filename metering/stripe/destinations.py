@@ -180,6 +180,23 @@ class Atlas:
             }
         )
 
+    def obstacle_since(
+        self, mode: str, customer_ref: str, metric: str, since: datetime, until: datetime
+    ) -> Obstacle | None:
+        """What stands in the way at `since`, or from a later instant on until `until`: it can only
+        change where a mapping begins or ends."""
+        edges = {
+            edge
+            for mapping in self._mappings[metric]
+            for edge in (mapping.effective_from, mapping.effective_until)
+            if edge is not None and since < edge <= until
+        }
+        for at in [since, *sorted(edges)]:
+            found = self.find(mode, customer_ref, metric, at)
+            if found.obstacles:
+                return found.obstacles[0]
+        return None
+
     def account(self, mode: str, customer_ref: str, mapping: MetricMapping) -> str | None:
         """The account of the mapping, else the customer's, else the keys' own."""
         own = mapping.stripe_account if mode == "live" else mapping.shadow_stripe_account
@@ -198,6 +215,8 @@ class Atlas:
             and mapping.customer_ref in (None, customer_ref)
             and mapping.effective_from <= at
             and (mapping.effective_until is None or at < mapping.effective_until)
+            # A price of one's own, without a place in Stripe, takes nobody's place from him.
+            and self.leads_anywhere(mode, mapping)
             and self._is_theirs(mode, customer_ref, mapping)
         ]
         if mode == "live" and self.is_test_tenant:
@@ -293,7 +312,18 @@ class Atlas:
         if name is None and meter_id is None and price is not None:
             meter_id = price.meter_id
         of_account = self._meters[mode, account_id]
-        return [m for m in of_account if m.event_name == name or m.meter_id == meter_id]
+        if name is not None:
+            # Usage is sent to the name; an id of another meter would only make it waver.
+            return [meter for meter in of_account if meter.event_name == name]
+        return [meter for meter in of_account if meter.meter_id == meter_id]
+
+    def is_contradictory(self, mode: str, account_id: str, mapping: MetricMapping) -> bool:
+        """Whether the mapping names a meter by its id that is not the one of its event's name."""
+        name, meter_id, _ = self._names(mode, mapping)
+        return name is not None and any(
+            meter.meter_id == meter_id and meter.event_name != name
+            for meter in self._meters[mode, account_id]
+        )
 
     def obstacle(self, mode: str, mapping: MetricMapping) -> Obstacle | None:
         """What stands in the mapping's way for everybody; None also where it names no place."""

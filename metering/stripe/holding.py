@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -50,26 +50,22 @@ def hold(
     )
 
 
-_RELEASE = """
-DELETE FROM held h
-USING unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[])
-    AS w (mode, customer_ref, metric)
-WHERE h.tenant_id = %(tenant_id)s AND h.mode = w.mode AND h.customer_ref = w.customer_ref
-  AND h.metric = w.metric
-"""
-
-
-def release(session: Session, tenant_id: str, free: Collection[tuple[str, Source]]) -> None:
-    """Nothing stands in the way of these (mode, source) any more."""
-    if free:
-        ordered = sorted(free)
-        parameters = {
-            "tenant_id": tenant_id,
-            "modes": [mode for mode, _ in ordered],
-            "refs": [source.customer_ref for _, source in ordered],
-            "metrics": [source.metric for _, source in ordered],
-        }
-        session.connection().exec_driver_sql(_RELEASE, parameters)
+def found(session: Session, tenant_id: str, wanted: Collection[tuple[str, Source]]) -> list[Held]:
+    """What is held of these (mode, source), locked; what another worker looks at is left to it."""
+    names = [(mode, source.customer_ref, source.metric) for mode, source in sorted(wanted)]
+    if not names:
+        return []
+    return list(
+        session.scalars(
+            select(Held)
+            .where(
+                Held.tenant_id == tenant_id,
+                tuple_(Held.mode, Held.customer_ref, Held.metric).in_(names),
+            )
+            .order_by(Held.mode, Held.customer_ref, Held.metric)
+            .with_for_update(skip_locked=True)
+        )
+    )
 
 
 def decide(

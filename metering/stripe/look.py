@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import MetricMapping
-from metering.stripe import amounts, connections, holding
+from metering.stripe import amounts, connections, holding, unsent
 from metering.stripe.amounts import SegmentKey
-from metering.stripe.destinations import Atlas, Destination, StreamKey
+from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
 from metering.stripe.digits import truncated
 from metering.stripe.models import Push, PushStream, StreamSource
 from metering.stripe.spans import PeriodOf, Periods, Source
@@ -111,26 +111,45 @@ class Look:
         """Where each row goes; what stands in the way is written down."""
         self.atlas = self._atlas({row.source for row in rows})
         leads: dict[Row, list[Destination]] = {}
-        free: set[tuple[str, Source]] = set()
+        obstacles: dict[tuple[str, Source], tuple[datetime, Obstacle]] = {}
         for row in rows:
             source = row.source
             found = self.atlas.find(row.mode, source.customer_ref, source.metric, row.segment_start)
             leads[row] = found.destinations
             if found.obstacles:
-                holding.hold(
+                key = row.mode, source
+                since = min(row.segment_start, obstacles.get(key, (row.segment_start,))[0])
+                obstacles[key] = since, found.obstacles[0]
+        # In the order of their keys: two workers then never wait for each other in a circle.
+        for (mode, source), (since, obstacle) in sorted(obstacles.items(), key=lambda one: one[0]):
+            self._hold(mode, source, since, obstacle)
+        self._release({(row.mode, row.source) for row in rows} - obstacles.keys())
+        return leads
+
+    def _hold(self, mode: str, source: Source, since: datetime, obstacle: Obstacle) -> None:
+        holding.hold(self.session, self.tenant_id, mode, source, since, obstacle, now=self.now)
+
+    def _release(self, candidates: set[tuple[str, Source]]) -> None:
+        """Forget that these are held once nothing that is held has anything in its way.
+
+        What is held has no unsent row any more: whoever finds the way free for one segment must
+        have all of them looked at again, for nobody else may.
+        """
+        for held in holding.found(self.session, self.tenant_id, candidates):
+            obstacle = self.atlas.obstacle_since(
+                held.mode, held.customer_ref, held.metric, held.since_segment, self.now
+            )
+            if obstacle is None:
+                unsent.remind(
                     self.session,
                     self.tenant_id,
-                    row.mode,
-                    source,
-                    row.segment_start,
-                    found.obstacles[0],
+                    held.customer_ref,
+                    held.metric,
+                    since=held.since_segment,
                     now=self.now,
                 )
-                free.discard((row.mode, source))
-            else:
-                free.add((row.mode, source))
-        holding.release(self.session, self.tenant_id, free)
-        return leads
+                self.session.delete(held)
+        self.session.flush()
 
     def _atlas(self, sources: Iterable[Source]) -> Atlas:
         sources = list(sources)
@@ -200,12 +219,13 @@ class Look:
     ) -> dict[SegmentKey, list[Row]]:
         """The segments to be looked at, with the rows that ask for them."""
         self.sources = self._sources(streams.values())
-        former = self._former([row for row in rows if leads[row]], streams)
-        every = {source for sources in self.sources.values() for source in sources}
-        every |= {row.source for row in rows}
-        self.periods = Periods(self.session, self.tenant_id, every)
-        if every - {row.source for row in rows}:
+        asked = {row.source for row in rows}
+        self.periods = Periods(self.session, self.tenant_id, asked)
+        former = self._former(rows, leads, streams)
+        every = {source for sources in self.sources.values() for source in sources} | asked
+        if every - asked:
             # Others feed the same streams: their share must not be taken for nothing.
+            self.periods = Periods(self.session, self.tenant_id, every)
             self.atlas = self._atlas(every)
         wanted: dict[SegmentKey, list[Row]] = defaultdict(list)
         for row in rows:
@@ -223,19 +243,23 @@ class Look:
         return {key: asking for key, asking in wanted.items() if asking}
 
     def _former(
-        self, rows: Sequence[Row], streams: dict[StreamKey, PushStream]
+        self,
+        rows: Sequence[Row],
+        leads: Mapping[Row, Sequence[Destination]],
+        streams: dict[StreamKey, PushStream],
     ) -> dict[Row, list[SegmentKey]]:
         """Segments of these rows that were once pushed elsewhere, or by another basis: what was
         sent there must be taken back, for it goes to a new place now. Usage that goes nowhere any
-        more stays where it is."""
-        if not rows:
-            return {}
+        more stays where it is. At the start of a period there may be no mapping yet, or the period
+        may be another one now: what was sent of it is always looked at."""
+        starts = {row: self.periods.at(row.source, row.segment_start).start_at for row in rows}
         parameters = {
             "tenant_id": self.tenant_id,
             "refs": [row.source.customer_ref for row in rows],
             "metrics": [row.source.metric for row in rows],
             "modes": [row.mode for row in rows],
             "starts": [row.segment_start for row in rows],
+            "periods": [starts[row] for row in rows],
         }
         by_name = {
             (row.mode, row.source.customer_ref, row.source.metric, row.segment_start): row
@@ -244,6 +268,8 @@ class Look:
         former: dict[Row, list[SegmentKey]] = defaultdict(list)
         for found in self.session.connection().exec_driver_sql(_FORMER, parameters).all():
             row = by_name[found.mode, found.customer_ref, found.metric, found.segment_start]
+            if not leads[row] and found.basis == "hour":
+                continue
             key = StreamKey(found.mode, found.account_id, found.event_name, found.stripe_customer)
             if key not in streams:
                 # Locked by id, for nothing else led to it.
@@ -260,7 +286,7 @@ class Look:
                     continue
                 streams[key] = stream
                 self.sources.update(self._sources([stream]))
-            former[row].append(SegmentKey(found.stream_id, found.basis, found.segment_start))
+            former[row].append(SegmentKey(found.stream_id, found.basis, found.pushed_start))
         return former
 
     def _sources(self, streams: Iterable[PushStream]) -> dict[str, list[Source]]:
@@ -294,11 +320,15 @@ class Look:
         opened: set[str] = set()
         made: list[tuple[Push, PushStream, bool]] = []
         for key in sorted(ready, key=lambda key: _rank(key, wanted[key])):
-            if key not in should:
-                continue  # held: nothing is known of what Stripe should have
-            asking, held = wanted[key], does[key]
-            delta = should[key] - held.quantity
-            stream = by_id[key.stream_id]
+            asking, held, stream = wanted[key], does[key], by_id[key.stream_id]
+            if key in should.obstructed:
+                # The one who is in the way is held; those who asked may be others, who have
+                # nothing to be held for, and are looked at again.
+                source, obstacle = should.obstructed[key]
+                self._hold(stream.mode, source, key.start_at, obstacle)
+                self._put_off_all(asking, self.now + obstacle.retry_in)
+                continue
+            delta = should.totals[key] - held.quantity
             if not delta:
                 holding.forget(self.session, self.tenant_id, key)
                 continue
@@ -410,9 +440,8 @@ class Look:
         """From now on the mappings by which this is sent cannot change their meaning."""
         wanted = key_of(stream)
         for source in self.sources[stream.stream_id]:
-            found = self.atlas.find(stream.mode, source.customer_ref, source.metric, key.start_at)
-            for each in found.destinations:
-                if each.stream == wanted and not each.is_pinned:
+            for each in amounts.leading(self.atlas, wanted, source, key, self.periods):
+                if not each.is_pinned:
                     self.session.execute(
                         update(MetricMapping)
                         .where(
@@ -454,9 +483,10 @@ class Look:
 
 _FORMER = """
 SELECT DISTINCT w.mode, w.customer_ref, w.metric, w.segment_start, p.basis, t.stream_id,
-       t.account_id, t.event_name, t.stripe_customer
-FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
-    AS w (mode, customer_ref, metric, segment_start)
+       t.account_id, t.event_name, t.stripe_customer, p.segment_start AS pushed_start
+FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[],
+            %(periods)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start, period_start)
 CROSS JOIN LATERAL (
     SELECT stream_id FROM stream_sources
     WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
@@ -468,9 +498,11 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS t
 CROSS JOIN LATERAL (
-    SELECT basis FROM pushes
+    SELECT basis, segment_start FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = t.stream_id
-      AND segment_start = w.segment_start AND state <> 'rejected' AND basis <> 'direct'
+      AND segment_start IN (w.segment_start, w.period_start)
+      AND (basis = 'period' OR basis = 'hour' AND segment_start = w.segment_start)
+      AND state <> 'rejected'
     OFFSET 0
 ) AS p
 """

@@ -135,8 +135,7 @@ class Standings:
             found.append("shadow is true, but the mapping names no meter that a test could go to")
         for mode in _modes(mapping):
             account_id = self._atlas.account(mode, mapping.customer_ref or "", mapping)
-            meters = self._atlas.meters(mode, account_id, mapping) if account_id else []
-            if len({meter.event_name for meter in meters}) > 1:
+            if account_id and self._atlas.is_contradictory(mode, account_id, mapping):
                 found.append("meterId and meterEventName name two different meters")
                 break
         return found

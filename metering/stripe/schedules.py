@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import schedules, timetable
 from metering.catalog.mirror import StripeCustomer, SubscriptionItem
-from metering.catalog.models import Customer, MetricMapping
+from metering.catalog.models import BillingPeriod, Customer, MetricMapping
 from metering.catalog.period import Span
 from metering.catalog.schedules import PlannedPeriod
 from metering.counters import customers as counted
@@ -149,7 +149,27 @@ def apply_for_customer(
     pairs = {(customer_ref, metric) for metric in names}
     _replan_all(session, tenant_id, atlas, pairs, now)
     unsent.release(session, tenant_id, customer_ref, names, now=now)
+    for metric in names:
+        # What was sent to another of Stripe's customers goes over to the new one; what a final
+        # invoice has billed, or Stripe takes no more, stays where it is.
+        billed_until = _billed_until(session, tenant_id, customer_ref, metric)
+        since = max(now - FLUSHED, billed_until or now - FLUSHED)
+        unsent.mark(session, tenant_id, customer_ref, metric, since=since, now=now)
     return pairs
+
+
+def _billed_until(
+    session: Session, tenant_id: str, customer_ref: str, metric: str
+) -> datetime | None:
+    """The end of the latest period whose invoice is final."""
+    return session.scalar(
+        select(func.max(BillingPeriod.end_at)).where(
+            BillingPeriod.tenant_id == tenant_id,
+            BillingPeriod.customer_ref == customer_ref,
+            BillingPeriod.metric == metric,
+            BillingPeriod.final_at.is_not(None),
+        )
+    )
 
 
 def conflict(

@@ -29,7 +29,9 @@ SELECT %(tenant_id)s, d.mode, s.customer_ref, %(metric)s, s.segment_start, %(now
        greatest(%(now)s, s.segment_start), %(urgent)s
 FROM ({segments}) AS s CROSS JOIN ({destinations}) AS d
 ORDER BY 2, 3, 4, 5
-ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) DO UPDATE SET
+ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) {once_more}
+"""
+_SOONER = """DO UPDATE SET
     changed_at = excluded.changed_at, due_at = least(unsent.due_at, excluded.due_at),
     is_urgent = unsent.is_urgent OR excluded.is_urgent
 """
@@ -47,16 +49,17 @@ _SEGMENTS = """
       AND p.segment_start >= %(since)s
       AND (%(until)s::timestamptz IS NULL OR p.segment_start < %(until)s)
 """
-_ONE = _WRITE.format(
-    segments=_SEGMENTS.format(
-        of_customer_segments="AND s.customer_ref = %(customer_ref)s",
-        of_customer_sources="AND f.customer_ref = %(customer_ref)s",
-    ),
-    destinations=_DESTINATIONS,
+_OF_ONE = _SEGMENTS.format(
+    of_customer_segments="AND s.customer_ref = %(customer_ref)s",
+    of_customer_sources="AND f.customer_ref = %(customer_ref)s",
 )
+_ONE = _WRITE.format(segments=_OF_ONE, destinations=_DESTINATIONS, once_more=_SOONER)
+# Whoever works on a row that is there already is not waited for: it is looked at anyhow.
+_MISSING = _WRITE.format(segments=_OF_ONE, destinations=_DESTINATIONS, once_more="DO NOTHING")
 _ALL = _WRITE.format(
     segments=_SEGMENTS.format(of_customer_segments="", of_customer_sources=""),
     destinations=_DESTINATIONS,
+    once_more=_SOONER,
 )
 
 
@@ -64,6 +67,7 @@ _INSTANT = _WRITE.format(
     segments="""SELECT %(customer_ref)s::text AS customer_ref,
                        %(segment_start)s::timestamptz AS segment_start""",
     destinations=_DESTINATIONS,
+    once_more=_SOONER,
 )
 
 
@@ -92,6 +96,28 @@ def mark(
         "urgent": urgent,
     }
     return session.connection().exec_driver_sql(_ONE, parameters).rowcount
+
+
+def remind(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metric: str,
+    *,
+    since: datetime,
+    now: datetime,
+) -> None:
+    """As `mark`, but what is unsent already stays as it is; safe while rows are looked at."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metric": metric,
+        "since": since,
+        "until": None,
+        "now": now,
+        "urgent": False,
+    }
+    session.connection().exec_driver_sql(_MISSING, parameters)
 
 
 def mark_segment(

@@ -29,8 +29,6 @@ _KINDS = {
 }
 # How an object of a kind is shown, where it is not stored as it is shown.
 _SHOWN: dict[str, Shown] = {}
-# What prices show only when asked, where they have it at all: a list of mixed prices may be asked
-# for its tiers.
 _LATER = ("tiers", "currency_options")
 
 
@@ -42,11 +40,6 @@ def shows(kind: str) -> Callable[[Shown], Shown]:
         return shown
 
     return bind
-
-
-def displayed(partition: Partition, kind: str, obj: Json) -> Json:
-    """The stored object as it is shown to those who ask for it."""
-    return _SHOWN[kind](partition, obj) if kind in _SHOWN else obj
 
 
 def shown(call: Call, obj: Json, paths: Sequence[str] | None) -> Json:
@@ -65,10 +58,9 @@ def shown(call: Call, obj: Json, paths: Sequence[str] | None) -> Json:
 
 def _expanded(partition: Partition, obj: Json, parts: list[str], path: str) -> Json:
     name, rest = parts[0], parts[1:]
-    if name in _LATER and f"_{name}" in obj:
-        return obj | {name: obj[f"_{name}"]}
     if name in _LATER and obj.get("object") == "price":
-        return obj
+        # A price that has no tiers is shown without; asking for them is no mistake.
+        return obj | {name: obj[f"_{name}"]} if f"_{name}" in obj else obj
     if name not in obj:
         message = f"This property cannot be expanded ({path})."
         raise StripeError(400, message, param="expand")
@@ -81,7 +73,7 @@ def _value(partition: Partition, value: Any, name: str, rest: list[str], path: s
     if isinstance(value, str) and name in _KINDS:
         kind = _KINDS[name]
         found = partition.of(kind).get(value)
-        value = displayed(partition, kind, found) if found else value
+        value = _SHOWN[kind](partition, found) if found and kind in _SHOWN else found or value
     if isinstance(value, dict):
         return _expanded(partition, value, rest, path) if rest else value
     if value is None or (isinstance(value, str) and name in _KINDS):

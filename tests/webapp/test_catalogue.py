@@ -1,5 +1,6 @@
 """Metrics and customers: made at first sight, edited by name, and nothing else changed by it."""
 
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -9,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from metering.counters import unique
 from metering.database import unit_of_work
+from tests.stripe_setup import FakeStripe, add_mapping, add_meter, push_all
+from tests.stripe_setup import connect as connect_stripe
 from tests.support import entry, fold_all, put
 from tests.webapp.support import assert_problem, event, incompressible, ingest, statuses, stored
 from webapp.queues import connect
@@ -160,13 +163,34 @@ def test_a_ref_that_looks_like_stripes_is_itself(client: FlaskClient, tenant: st
     told = customer(client, tenant, "acme", stripeCustomerId="cus_1", stripeAccount="acct_1")
     assert told == {
         "customerRef": "acme", "name": None, "stripeCustomerId": "cus_1",
-        "stripeAccount": "acct_1", "state": "mapped",
+        "shadowStripeCustomerId": None, "stripeAccount": "acct_1", "state": "mapped",
     }  # fmt: skip
     other = customer(client, tenant, "cus_ABC", stripeCustomerId="cus_2")
     assert (other["stripeCustomerId"], other["name"]) == ("cus_2", "A")
     assert customer(client, tenant, "cus_ABC", stripeCustomerId=None)["stripeCustomerId"] == (
         "cus_ABC"
     )
+
+
+def test_who_a_customer_is_in_stripe_lets_what_waited_for_it_go(
+    client: FlaskClient, session: Session, now: datetime
+) -> None:
+    made, stripe = connect_stripe(session, now=now), FakeStripe()
+    for mode in ("live", "test"):
+        add_meter(session, made, "api_calls", mode=mode)
+    add_mapping(session, made, is_active=True, is_shadow=True)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    put(session, made.tenant_id, [entry("a", 3, hour, customer="acme")])
+    fold_all(session, made.tenant_id)
+    push_all(session, made, stripe, now=now)
+    assert stripe.calls == []
+    ids = {"stripeCustomerId": "cus_1", "shadowStripeCustomerId": "cus_t"}
+    assert customer(client, made.tenant_id, "acme", **ids).items() >= ids.items()
+    later = push_all(session, made, stripe, now=now + timedelta(minutes=1))
+    assert (stripe.total("cus_1"), stripe.total("cus_t")) == (3, 3)
+    customer(client, made.tenant_id, "acme", stripeCustomerId="cus_2")
+    push_all(session, made, stripe, now=later + timedelta(minutes=1))
+    assert (stripe.total("cus_1"), stripe.total("cus_2"), stripe.total("cus_t")) == (0, 3, 3)
 
 
 def test_usage_makes_a_customer_known(client: FlaskClient, session: Session, tenant: str) -> None:

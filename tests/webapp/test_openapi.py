@@ -126,6 +126,7 @@ HELP = {
     "until": "now",
     "timezone": "UTC",
     "stripeCustomerId": "cus_1",
+    "shadowStripeCustomerId": "cus_2",
     "stripeAccount": "acct_1",
     "usageItems": [{"metric": "m", "quantity": 1.5, "priceConfig": BASELINE}],
     "prices": [BASELINE, CANDIDATE],

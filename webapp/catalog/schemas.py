@@ -64,6 +64,11 @@ class CustomerChangesSchema(WireSchema):
         allow_none=True,
         validate=[validate.Length(max=255), validate.Regexp("cus_", error="must begin with cus_")],
     )
+    shadow_stripe_customer_id = TextField(
+        allow_none=True,
+        validate=[validate.Length(max=255), validate.Regexp("cus_", error="must begin with cus_")],
+        metadata={"description": "who the customer is in test mode"},
+    )
     stripe_account = TextField(
         allow_none=True,
         validate=[
@@ -80,6 +85,7 @@ class CustomerSchema(WireSchema):
     customer_ref = fields.String(required=True)
     name = fields.String(required=True, allow_none=True)
     stripe_customer_id = fields.String(required=True, allow_none=True)
+    shadow_stripe_customer_id = fields.String(required=True, allow_none=True)
     stripe_account = fields.String(required=True, allow_none=True)
     state = fields.String(required=True, validate=validate.OneOf(["mapped", "unmapped"]))
 

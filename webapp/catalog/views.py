@@ -9,6 +9,7 @@ from metering.catalog.models import Customer, Metric
 from metering.counters import customers as counted
 from metering.database import after_commit, unit_of_work
 from metering.errors import NotFoundError
+from metering.stripe import schedules
 from webapp import auth, runtime, wire
 from webapp.catalog.schemas import (
     CustomerChangesSchema,
@@ -27,6 +28,8 @@ blueprint = Blueprint("catalog", __name__, url_prefix="/v1")
 
 MAX_METRIC, MAX_CUSTOMER = 100, 255
 _COLUMN = {"unique": "unique_enabled"}
+# What says who a customer is in Stripe.
+_IDENTITY = {"stripe_customer_id", "shadow_stripe_customer_id", "stripe_account"}
 
 
 @blueprint.get("/metrics")
@@ -148,11 +151,16 @@ def read_customer(customer_ref: str, tenant_id: str, query: dict[str, Any]) -> R
     )
 )
 def edit_customer(customer_ref: str, tenant_id: str, body: dict[str, Any]) -> Response:
-    """Say who a customer is in Stripe."""
+    """Say who a customer is in Stripe. What had nowhere to go is sent there; what is open of what
+    was sent to another of Stripe's customers is taken back there."""
     _check_name("customerRef", customer_ref, MAX_CUSTOMER)
+    hints = runtime.current().hints
     with unit_of_work(db.session()) as session:
         auth.ensure_tenant(session, tenant_id)
         edited = customers.edit(session, tenant_id, customer_ref, body, now=g.now)
+        if not _IDENTITY.isdisjoint(body):
+            schedules.apply_for_customer(session, tenant_id, customer_ref, now=g.now)
+            after_commit(session, lambda: hints.push(tenant_id))
         answer = _customer(customer_ref, edited)
     return wire.answer(answer)
 
@@ -184,6 +192,7 @@ def _customer(customer_ref: str, known: Customer | None) -> dict[str, Any]:
         "customerRef": customer_ref,
         "name": known.name if known else None,
         "stripeCustomerId": stripe_id,
+        "shadowStripeCustomerId": known.shadow_stripe_customer_id if known else None,
         "stripeAccount": known.stripe_account if known else None,
         "state": "mapped" if stripe_id else "unmapped",
     }

@@ -1,0 +1,127 @@
+"""Mappings that change under what was sent: found by a review that looked for double bills."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+
+from metering.catalog import mappings
+from metering.database import unit_of_work
+from metering.errors import ConflictError
+from metering.stripe import unsent
+from metering.stripe.deltas import Outcome
+from pricing.price import from_config
+from tests.metering.stripe.test_deltas import NOON, use
+from tests.metering.stripe.test_found_holding import edit, told
+from tests.stripe_setup import (
+    TIERED,
+    Connected,
+    FakeStripe,
+    add_mapping,
+    add_meter,
+    connect,
+    push_all,
+)
+
+AT = NOON + timedelta(minutes=30)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def acme(session: Session) -> Connected:
+    made = connect(session, now=AT)
+    add_meter(session, made, "api_calls")
+    add_mapping(session, made)
+    return made
+
+
+@pytest.fixture
+def stripe() -> FakeStripe:
+    return FakeStripe()
+
+
+def test_a_shadow_that_goes_live_does_not_bill_its_past_again(
+    session: Session, stripe: FakeStripe
+) -> None:
+    """The test pushes of a shadow do not let the live side skip the question what Stripe has."""
+    acme = connect(session, now=AT)
+    for mode in ("live", "test"):
+        add_meter(session, acme, "api_calls", mode=mode)
+    shadow = add_mapping(session, acme, is_active=False, is_shadow=True)
+    told(session, acme, "globex", now=AT, shadow_stripe_customer_id="cus_t")
+    told(session, acme, "globex", now=AT, stripe_customer_id="cus_1")
+    use(session, acme, (3, NOON), customer="globex")
+    later = push_all(session, acme, stripe, now=AT)
+    assert stripe.total("cus_t") == 3
+    with pytest.raises(ConflictError):
+        edit(session, shadow, now=later, is_active=True)
+    session.rollback()
+    push_all(session, acme, stripe, now=later)
+    assert stripe.total("cus_1") == 0
+
+
+def test_a_price_for_one_customer_does_not_stop_its_usage(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    add_mapping(
+        session,
+        acme,
+        customer_ref="cus_1",
+        meter_event_name=None,
+        price=from_config(TIERED),
+        currency="usd",
+    )
+    use(session, acme, (3, NOON))
+    push_all(session, acme, stripe, now=AT)
+    assert stripe.total() == 3
+
+
+@pytest.mark.parametrize("aggregation", ["max", "last", "unique"])
+def test_a_mapping_from_within_a_period_is_pinned_and_sent_again_when_refused(
+    session: Session, stripe: FakeStripe, aggregation: str
+) -> None:
+    acme = connect(session, now=AT)
+    add_meter(session, acme, "seats")
+    made = add_mapping(session, acme, "seats", aggregation=aggregation, effective_from=NOON - HOUR)
+    use(session, acme, (3, NOON), metric="seats", resources=("a",))
+    stripe.next = [Outcome("rejected", "no", status=400)]
+    later = push_all(session, acme, stripe, now=AT)
+    assert stripe.total(event_name="seats") == 0
+    session.refresh(made)
+    assert made.pushed_at is not None
+    push_all(session, acme, stripe, now=later + 2 * HOUR)
+    assert stripe.total(event_name="seats") == {"max": 3, "last": 3, "unique": 1}[aggregation]
+
+
+def test_a_mapping_that_is_ended_takes_nothing_back_from_a_shared_stream(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    """Nor can one that has sent be switched off, or cut in the past: it would."""
+    other = add_mapping(session, acme, "extra", meter_event_name="api_calls")
+    use(session, acme, (3, NOON), metric="extra")
+    use(session, acme, (4, NOON))
+    later = push_all(session, acme, stripe, now=AT)
+    for changes in ({"is_active": False}, {"effective_until": NOON}):
+        with pytest.raises(ConflictError, match="stays there"):
+            edit(session, other, now=later, **changes)
+        session.rollback()
+    with unit_of_work(session):
+        mappings.end(session, acme.tenant_id, other.mapping_id, now=later)
+        unsent.mark_metric(session, acme.tenant_id, "extra", since=NOON, now=later)
+    use(session, acme, (5, NOON))
+    later = push_all(session, acme, stripe, now=later)
+    assert stripe.total() == 12
+    with pytest.raises(ConflictError, match="begins in the past"):
+        edit(session, other, now=later + 2 * HOUR, effective_until=None)
+
+
+def test_of_two_meters_that_a_mapping_names_the_events_name_goes_first(
+    session: Session, stripe: FakeStripe
+) -> None:
+    acme = connect(session, now=AT)
+    wrong = add_meter(session, acme, "another", meter_id="mtr_a")
+    add_meter(session, acme, "api_calls", meter_id="mtr_b")
+    add_mapping(session, acme, meter_id=wrong)
+    use(session, acme, (3, NOON))
+    push_all(session, acme, stripe, now=AT)
+    assert (stripe.total(), stripe.total(event_name="another")) == (3, 0)

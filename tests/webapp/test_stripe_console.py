@@ -369,8 +369,8 @@ def test_live_shadow_and_counters_are_compared_in_a_sentence(
     client = sign_in(shadowed.tenant_id, "finance")
     page = text_of(client, SHADOW)
     assert f"{now:%B %Y}: Live, shadow and our counters agree in 1 of 2 rows." in page
-    assert "The largest difference: shadow lacks 5 of cus_2, api_calls." in page
-    assert "1 row with a difference that somebody must look at." in page
+    assert "The largest difference: shadow lacks 5 api_calls of cus_2." in page
+    assert "In 1 row somebody must look at the difference." in page
     assert "api_calls 1 of 2 12 12 0 0 7 0 −5" in page
     assert "First Ltd cus_1 api_calls" in page
     assert "Live holds all of it; shadow is held: lacks 5." in page
@@ -468,13 +468,13 @@ def test_words_about_a_comparison() -> None:
     found = shadow.overall(only_test)
     assert comparison.sentence(found) == (
         "Shadow and our counters agree in 1 of 2 rows."
-        " The largest difference: shadow lacks 5 of c, m."
+        " The largest difference: shadow lacks 5 m of c."
     )
-    assert comparison.rest(found) == "1 row with usage that waits to be sent by itself"
+    assert comparison.rest(found) == "in 1 row usage waits, and is sent by itself"
     [total] = comparison.sums(found)
     assert (total.live.pushed, total.shadow.pushed, total.shadow.difference) == ("–", "13", "−5")
     too_much = shadow.overall([compared(side("differs", 9, 12), side("equal"))])
-    assert comparison.furthest(too_much.apart[0]) == "live has too much by 3 of c, m"
+    assert comparison.furthest(too_much.apart[0]) == "live has 3 m of c too many"
     far = [compared(side("differs", 9, 9 + n), side("equal")) for n in range(1, 30)]
     named = shadow.overall(far).apart
     assert [row.apart for row in named][:2] == [29, 28]

@@ -13,6 +13,8 @@ from webapp.stripe_console.words import counted
 from webapp.stripe_state import sentences
 
 NOTHING = "–"
+# As columns are named, by how a row names its sides.
+MODES = (("live", "Live"), ("shadow", "Shadow (test mode)"))
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,15 @@ class SumRow:
 
 @dataclass(frozen=True)
 class CompareRow:
-    """A customer's metric in one billing period. pushed, difference: live, then shadow."""
+    """A customer's metric in one billing period."""
 
     ref: str
     name: str | None
     metric: str
     period: str
     local: str
-    sides: list[SideSum]
+    live: SideSum
+    shadow: SideSum
     in_words: str
 
 
@@ -54,7 +57,7 @@ def sentence(of: Overall) -> str:
     if not of.rows:
         return "Nothing that goes to Stripe was counted in these billing periods."
     agreeing = of.verdicts.get("agrees", 0)
-    who = "Live, shadow and our counters" if _is_live(of) else "Shadow and our counters"
+    who = "Live, shadow and our counters" if is_live(of) else "Shadow and our counters"
     if agreeing == of.rows:
         how_many = "in the only row" if of.rows == 1 else f"in all {of.rows:,} rows"
         return f"{who} agree {how_many}."
@@ -75,22 +78,21 @@ def rest(of: Overall) -> str:
 
 
 _VERDICTS: dict[Verdict, str] = {
-    "differs": "{rows} with a difference that somebody must look at",
-    "waits": "{rows} with usage that waits to be sent by itself",
-    "unknown": "{rows} that cannot be compared",
+    "differs": "in {rows} somebody must look at the difference",
+    "waits": "in {rows} usage waits, and is sent by itself",
+    "unknown": "{rows} cannot be compared",
 }
 
 
 def furthest(row: Compared) -> str:
-    """`shadow lacks 5 of cus_2's api_calls`."""
+    """`shadow lacks 5 api_calls of cus_2`."""
     name, side = max(
         (("live", row.live), ("shadow", row.shadow)),
         key=lambda each: abs(each[1].difference or Decimal(0)),
     )
     difference = side.difference or Decimal(0)
-    verb = "lacks" if difference < 0 else "has too much by"
-    size = shown.quantity(abs(difference))
-    return f"{name} {verb} {size} of {row.source.customer_ref}, {row.source.metric}"
+    usage = f"{shown.quantity(abs(difference))} {row.source.metric} of {row.source.customer_ref}"
+    return f"{name} lacks {usage}" if difference < 0 else f"{name} has {usage} too many"
 
 
 def partial(of: Overall) -> str | None:
@@ -103,7 +105,8 @@ def partial(of: Overall) -> str | None:
     )
 
 
-def _is_live(of: Overall) -> bool:
+def is_live(of: Overall) -> bool:
+    """False where nothing of it goes to Stripe live."""
     return any(each.live_rows for each in of.sums)
 
 
@@ -144,7 +147,8 @@ def row(of: Compared, names: Mapping[str, Customer]) -> CompareRow:
         metric=of.source.metric,
         period=period(of.span),
         local=shown.quantity(of.local),
-        sides=[_side(of.live), _side(of.shadow)],
+        live=_side(of.live),
+        shadow=_side(of.shadow),
         in_words=sentences.compared(of),
     )
 

@@ -58,6 +58,7 @@ def report() -> ResponseReturnValue:
         first=address(PAGE, period=asked) if after else None,
         next=address(PAGE, period=asked, after=cursor.write(shown[-1].place)) if more else None,
         sentence=comparison.sentence(overall),
+        modes=comparison.MODES if comparison.is_live(overall) else comparison.MODES[1:],
         rest=comparison.rest(overall),
         partial=comparison.partial(overall),
         sums=comparison.sums(overall),

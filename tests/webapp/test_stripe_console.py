@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
@@ -501,6 +502,19 @@ def test_lag_says_until_when_an_account_is_left_alone(now: datetime) -> None:
     assert [until.relative for _, until in made.halts if until] == ["in 9 min", "at any moment"]
     capped = presenters.lag(Standing("live", unsent=100_000, is_lower_bound=True), [], now)
     assert capped.steps[0][2] == "100,000+"
+
+
+def test_usage_that_waits_for_nothing_known_is_pointed_out(
+    sign_in: SignIn, session: Session, acme: Connected, now: datetime
+) -> None:
+    use(session, acme, 3, now - presenters.LATE)
+    client = sign_in(acme.tenant_id, "operator")
+    assert "nothing that is known holds it" in text_of(client)
+    waiting = Standing("live", mappings=1, unsent=1, oldest_unsent_at=now - presenters.LATE)
+    assert presenters.late(waiting, now)
+    assert not presenters.late(waiting, now - timedelta(seconds=1))
+    assert not presenters.late(replace(waiting, blocked=1), now)
+    assert not presenters.late(replace(waiting, halts=(Halt("a", "auth", "no", now),)), now)
 
 
 def test_instants_and_sentences_as_people_read_them(now: datetime) -> None:

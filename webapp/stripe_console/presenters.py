@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,8 @@ from webapp.stripe_console import words
 from webapp.stripe_console.words import Moment
 from webapp.stripe_state import naming, sentences
 
+# Usage that has waited for so long, and nothing holds it: the workers are to be looked at.
+LATE = timedelta(minutes=15)
 # Of the customers behind an account so many are named.
 MOST_NAMED = 3
 
@@ -44,6 +46,15 @@ def lead_of(standings: Sequence[Standing], every: Sequence[Stuck]) -> Lead:
     """Of the mode that bills people, where there is one."""
     mode = next((each.mode for each in standings if each.is_used), None)
     return Lead(sentences.whole(standings, every), mode)
+
+
+def late(of: Standing, now: datetime) -> Moment | None:
+    """Since when usage waits that should long have been sent; None where what is stuck says why,
+    or nothing waits for long."""
+    waits = of.oldest_unsent_at
+    if waits is None or of.blocked or of.doubtful or of.halts or now - waits < LATE:
+        return None
+    return words.moment(waits, now)
 
 
 @dataclass(frozen=True)
@@ -197,6 +208,7 @@ class Lag:
     mappings: int
     steps: list[tuple[str, str, str, Moment | None]]
     halts: list[tuple[Halt, Moment | None]]
+    late: Moment | None
     last_answer: Moment | None
 
 
@@ -228,6 +240,7 @@ def lag(of: Standing, every: Sequence[Stuck], now: datetime) -> Lag:
         mappings=of.mappings,
         steps=steps,
         halts=[(halt, words.next_try(halt.until, now)) for halt in of.halts],
+        late=late(of, now),
         last_answer=words.moment(of.last_answer_at, now),
     )
 

@@ -471,7 +471,7 @@ def test_words_about_a_comparison() -> None:
         "Shadow and our counters agree in 1 of 2 rows."
         " The largest difference: shadow lacks 5 m of c."
     )
-    assert comparison.rest(found) == "in 1 row usage waits, and is sent by itself"
+    assert comparison.rest(found) == "in 1 row usage waits to be sent"
     [total] = comparison.sums(found)
     assert (total.live.pushed, total.shadow.pushed, total.shadow.difference) == ("–", "13", "−5")
     too_much = shadow.overall([compared(side("differs", 9, 12), side("equal"))])

@@ -79,7 +79,7 @@ def rest(of: Overall) -> str:
 
 _VERDICTS: dict[Verdict, str] = {
     "differs": "in {rows} somebody must look at the difference",
-    "waits": "in {rows} usage waits, and is sent by itself",
+    "waits": "in {rows} usage waits to be sent",
     "unknown": "{rows} cannot be compared",
 }
 

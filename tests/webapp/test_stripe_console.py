@@ -82,7 +82,7 @@ def plain(page: str) -> str:
 
 def listed(page: str) -> list[str]:
     """Whom the buttons of what is stuck name, in order."""
-    return [unescape(each) for each in re.findall(r"Try again<span[^>]*>: ([^<]+)</span>", page)]
+    return [unescape(each) for each in re.findall(r"Try again<span[^>]*> ([^<]+)</span>", page)]
 
 
 def forms(page: str) -> list[tuple[str, dict[str, str]]]:

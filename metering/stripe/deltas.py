@@ -181,7 +181,10 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
             settling.settle(push, claimed.stream, outcome)
             reopen(session, push, now=now)
     settling.finish()
-    said = ((claimed.stream.mode, outcome.kind) for claimed, outcome in answers.values())
+    said = (
+        (claimed.stream.mode, outcome.kind if outcome.is_sent else tally.NOT_SENT)
+        for claimed, outcome in answers.values()
+    )
     tally.add(session, settling.tenant_id, said)
 
 

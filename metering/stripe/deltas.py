@@ -9,7 +9,7 @@ expired. What Stripe holds of a segment is the sum of its pushes that were not r
 therefore counts from the moment it is claimed, and nothing is ever sent that no row promised.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,6 +22,7 @@ from metering.stripe import connections, look, tally, unsent
 from metering.stripe.destinations import StreamKey
 from metering.stripe.look import LEASE, Cadence, Look, key_of
 from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream, StreamSource
+from metering.stripe.spans import Periods, Source
 
 # Stripe recognises an identifier for at least a day; beyond, only its summaries can tell.
 RECOGNISED = timedelta(hours=23)
@@ -107,11 +108,18 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
         return []
     halted = connections.halted(session, tenant_id, now)
     streams = _streams_of(session, tenant_id, {push.stream_id for push in pushes})
+    final = _of_final_invoices(session, tenant_id, pushes, streams)
     claims = []
     for push in pushes:
         stream = streams[push.stream_id]
         halted_until = halted.get((stream.mode, stream.account_id))
-        if halted_until is not None:
+        if push.identifier in final and _may_be_there(push):
+            _leave_to_summaries(push, _TOO_LATE_TO_RESEND, now)
+        elif push.identifier in final:
+            # Looked at again, it becomes a decision.
+            push.state, push.error = "rejected", _TOO_LATE_TO_RESEND
+            reopen(session, push, now=now)
+        elif halted_until is not None:
             push.lease_until = halted_until
         elif now - push.claimed_at >= RECOGNISED and _may_be_there(push):
             _leave_to_summaries(push, _TOO_OLD_TO_RESEND, now)
@@ -121,6 +129,33 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
             claims.append(_claim_of(push, stream))
     session.flush()
     return claims
+
+
+def _of_final_invoices(
+    session: Session, tenant_id: str, pushes: Sequence[Push], streams: Mapping[str, PushStream]
+) -> set[str]:
+    """The pushes whose period's invoice became final while they were on their way: sent again,
+    Stripe would take them and bill them on no invoice."""
+    fed = session.scalars(
+        select(StreamSource).where(
+            StreamSource.tenant_id == tenant_id, StreamSource.stream_id.in_(streams)
+        )
+    ).all()
+    sources: dict[str, list[Source]] = {stream_id: [] for stream_id in streams}
+    for row in fed:
+        sources[row.stream_id].append(Source(row.customer_ref, row.metric))
+    periods = Periods(session, tenant_id, (one for found in sources.values() for one in found))
+    return {
+        push.identifier
+        for push in pushes
+        if push.basis != "direct"
+        and any(
+            period.is_final and period.mode == streams[push.stream_id].mode
+            for period in (
+                periods.at(source, push.segment_start) for source in sources[push.stream_id]
+            )
+        )
+    }
 
 
 def _may_be_there(push: Push) -> bool:
@@ -337,6 +372,10 @@ def _claim_of(push: Push, stream: PushStream, is_urgent: bool = False) -> Claim:
 _TOO_OLD_TO_RESEND = (
     "its outcome is not known, and it is too old for Stripe to recognise its identifier: Stripe's"
     " own total will tell"
+)
+_TOO_LATE_TO_RESEND = (
+    "the period's invoice became final while this was on its way: Stripe's own total will tell"
+    " whether it was taken before"
 )
 _UNEXPECTED_DUPLICATE = (
     "Stripe says that it has this identifier already, at our first attempt: Stripe's own total will"

@@ -4,13 +4,15 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from metering.catalog.models import BillingPeriod
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas
 from metering.stripe.confirming import SETTLING, Judged
-from metering.stripe.models import Push
+from metering.stripe.deltas import LEASE, Outcome
+from metering.stripe.models import Push, Unsendable
 from tests.metering.stripe.test_confirming import read
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import (
@@ -99,3 +101,41 @@ def test_a_meter_that_took_over_a_name_is_not_asked_alone_for_what_the_first_one
     with unit_of_work(session):
         [check] = confirming.due(session, acme.tenant_id, now=later + SETTLING)
     assert check.meter_ids == ("mtr_api_calls_live", "mtr_second")
+
+
+@pytest.mark.parametrize(("crash", "left"), [("claimed", 3), ("sent", 0), ("refused", 3)])
+def test_what_is_on_its_way_when_the_invoice_becomes_final_is_not_sent_into_the_void(
+    session: Session, acme: Connected, stripe: FakeStripe, crash: str, left: int
+) -> None:
+    with unit_of_work(session):
+        session.add(
+            BillingPeriod(
+                tenant_id=acme.tenant_id,
+                customer_ref="cus_1",
+                metric="api_calls",
+                start_at=NOON - timedelta(days=1),
+                end_at=NOON + HOUR,
+                mode="live",
+                item_id="si_1",
+            )
+        )
+    use(session, acme, (3, NOON))
+    with unit_of_work(session):
+        [claim] = deltas.claim(session, acme.tenant_id, now=AT).claims
+    if crash == "sent":
+        stripe.send(claim)
+    if crash == "refused":
+        with unit_of_work(session):
+            deltas.settle(session, [(claim, Outcome("retry", "busy", status=429))], now=AT)
+    with unit_of_work(session):
+        period = session.scalars(select(BillingPeriod).filter_by(tenant_id=acme.tenant_id)).one()
+        period.final_at = AT
+    calls = len(stripe.calls)
+    later = AT + LEASE
+    for _ in range(3):
+        later = push_all(session, acme, stripe, now=later) + SETTLING
+        read(session, acme, stripe, now=later)
+    assert len(stripe.calls) == calls
+    found = session.scalars(select(Unsendable).filter_by(tenant_id=acme.tenant_id)).all()
+    assert sum(each.quantity for each in found) == left
+    assert {each.kind for each in found} <= {"invoice_final"}

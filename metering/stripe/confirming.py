@@ -155,7 +155,8 @@ def judge(
     by_hour: dict[datetime, list[Push]] = defaultdict(list)
     for push in sorted(pushes, key=lambda push: (push.stamped_at, push.identifier)):
         by_hour[_hour(push.stamped_at)].append(push)
-    confirmed = rejected = drifted = 0
+    confirmed = drifted = 0
+    gone: list[Push] = []
     for hour, held in by_hour.items():
         found, missing = _judge_hour(held, totals.get(hour, Decimal(0)), now)
         for push in found:
@@ -163,15 +164,14 @@ def judge(
             _confirm(push, now)
         for push in missing:
             push.state, push.error = "rejected", _MISSING
-            deltas.reopen(session, push, now=now)
-            rejected += 1
+            gone.append(push)
         if not found and not missing and _is_calm(held, now):
             drifted += 1
             _note_drift(held, totals.get(hour, Decimal(0)))
-    session.flush()
-    verdicts = ["confirmed"] * confirmed + ["missing"] * rejected
+    deltas.reopen(session, check.tenant_id, gone, now=now)
+    verdicts = ["confirmed"] * confirmed + ["missing"] * len(gone)
     tally.add(session, check.tenant_id, ((check.stream.mode, each) for each in verdicts))
-    return Judged(confirmed, rejected, drifted)
+    return Judged(confirmed, len(gone), drifted)
 
 
 def _judge_hour(

@@ -9,6 +9,7 @@ expired. What Stripe holds of a segment is the sum of its pushes that were not r
 therefore counts from the moment it is claimed, and nothing is ever sent that no row promised.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +34,7 @@ BLOCKED = timedelta(hours=1)
 SLOWEST = timedelta(minutes=2)
 # No billing period is longer.
 LONGEST_PERIOD = timedelta(days=3 * 366)
+INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
     halted = connections.halted(session, tenant_id, now)
     streams = _streams_of(session, tenant_id, {push.stream_id for push in pushes})
     final = _of_final_invoices(session, tenant_id, pushes, streams)
-    claims = []
+    claims, dropped = [], []
     for push in pushes:
         stream = streams[push.stream_id]
         halted_until = halted.get((stream.mode, stream.account_id))
@@ -118,7 +120,7 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
         elif push.identifier in final:
             # Looked at again, it becomes a decision.
             push.state, push.error = "rejected", _TOO_LATE_TO_RESEND
-            reopen(session, push, now=now)
+            dropped.append(push)
         elif halted_until is not None:
             push.lease_until = halted_until
         elif now - push.claimed_at >= RECOGNISED and _may_be_there(push):
@@ -127,7 +129,7 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
             push.is_uncertain = _may_be_there(push)
             push.attempts, push.lease_until = push.attempts + 1, now + LEASE
             claims.append(_claim_of(push, stream))
-    session.flush()
+    reopen(session, tenant_id, dropped, now=now)
     return claims
 
 
@@ -220,6 +222,7 @@ class _Settling:
         self.session, self.tenant_id, self.now = session, tenant_id, now
         self._connections: dict[tuple[str, str], Connection] = {}
         self._accepted: set[str] = set()
+        self._refused: list[Push] = []
 
     def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
         now, connection = self.now, self._connection(stream)
@@ -258,10 +261,11 @@ class _Settling:
                 else:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
+                self._refused.append(push)
 
     def finish(self) -> None:
-        """Streams that Stripe takes again are not blocked any more."""
-        self.session.flush()
+        """Streams that Stripe takes again are not blocked any more; what it refused is unsent."""
+        reopen(self.session, self.tenant_id, self._refused, now=self.now)
         if self._accepted:
             self.session.execute(
                 update(PushStream)
@@ -294,42 +298,39 @@ def _leave_to_summaries(push: Push, reason: str, now: datetime) -> None:
 
 
 def block(session: Session, push: Push, kind: str, reason: str, *, now: datetime) -> None:
-    """Send nothing of the push's stream for a while, and look at its segment again then."""
+    """Send nothing of the push's stream for a while; what it carried is to be reopened."""
     stream = _streams_of(session, push.tenant_id, [push.stream_id])[push.stream_id]
     stream.blocked_kind, stream.blocked_reason = kind, reason
     stream.blocked_at, stream.retry_at = now, now + BLOCKED
-    reopen(session, push, now=now)
 
 
-def reopen(session: Session, push: Push, *, now: datetime) -> None:
-    """Have the push's segment looked at again: what it carried is not at Stripe."""
+def reopen(session: Session, tenant_id: str, pushes: Sequence[Push], *, now: datetime) -> None:
+    """Have the segments of pushes looked at again: what they carried is not at Stripe.
+
+    Of a period, whatever may ask for it: at its very start there may be no mapping yet.
+    """
     session.flush()
-    sources = session.scalars(
+    if not pushes:
+        return
+    sources: dict[str, list[StreamSource]] = defaultdict(list)
+    for source in session.scalars(
         select(StreamSource).where(
-            StreamSource.tenant_id == push.tenant_id, StreamSource.stream_id == push.stream_id
+            StreamSource.tenant_id == tenant_id,
+            StreamSource.stream_id.in_({push.stream_id for push in pushes}),
         )
-    ).all()
-    for source in sources:
-        if push.basis == "period":
-            # Whatever of the period asks for it: at its very start there may be no mapping yet.
-            unsent.mark(
-                session,
-                push.tenant_id,
-                source.customer_ref,
-                source.metric,
-                since=push.segment_start,
-                until=push.segment_start + LONGEST_PERIOD,
-                now=now,
-            )
-        else:
-            unsent.mark_segment(
-                session,
-                push.tenant_id,
-                source.customer_ref,
-                source.metric,
-                push.segment_start,
-                now=now,
-            )
+    ):
+        sources[source.stream_id].append(source)
+    stretches = [
+        unsent.Stretch(
+            source.customer_ref,
+            source.metric,
+            push.segment_start,
+            push.segment_start + (LONGEST_PERIOD if push.basis == "period" else INSTANT),
+        )
+        for push in pushes
+        for source in sources[push.stream_id]
+    ]
+    unsent.mark_many(session, tenant_id, stretches, now=now)
 
 
 def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:
@@ -343,10 +344,10 @@ def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:
         )
     ).all()
     for push in pushes:
-        if push.state == "rejected":
-            reopen(session, push, now=now)
-        elif push.error is not None:
+        if push.state == "claimed" and push.error is not None:
             push.lease_until = min(push.lease_until, now)
+    rejected = [push for push in pushes if push.state == "rejected"]
+    reopen(session, stream.tenant_id, rejected, now=now)
 
 
 def _streams_of(session: Session, tenant_id: str, ids: Iterable[str]) -> dict[str, PushStream]:

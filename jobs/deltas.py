@@ -50,6 +50,8 @@ def push(tenant_id: str) -> int:
         elif not turn.rows:
             confirm(tenant_id)
             return calls
+    # Also of a tenant that always has something to tell: what is in doubt blocks its stream.
+    confirm(tenant_id)
     hints().push(tenant_id)
     return calls
 

@@ -38,6 +38,7 @@ class Destination:
     """A stream that a mapping leads to, and how the metric is read for it.
 
     since, until: the mapping's time.  is_pinned: usage has gone to Stripe by the mapping before.
+    read_at: the mapping's `updated_at` when it was read.
     carries_over: a gauge that stands until it is reported anew.
     """
 
@@ -47,6 +48,7 @@ class Destination:
     since: datetime
     until: datetime | None
     is_pinned: bool
+    read_at: datetime
     carries_over: bool = False
 
     @property
@@ -276,6 +278,7 @@ class Atlas:
             since=mapping.effective_from,
             until=mapping.effective_until,
             is_pinned=mapping.pushed_at is not None,
+            read_at=mapping.updated_at,
             carries_over=metric is not None and metric.carry_over,
         )
 

@@ -95,6 +95,7 @@ class Look:
         self.default_account, self.cadence, self.most = default_account, cadence, most
         # What is still to be told of each row: when to look again; a row without is done with.
         self.later: dict[Row, datetime] = {}
+        self.pinned: set[str] = set()
 
     def push(self, rows: Sequence[Row]) -> list[tuple[Push, PushStream, bool]]:
         """Write pushes for these rows, and delete or put off each of them."""
@@ -340,6 +341,9 @@ class Look:
             if key.stream_id in opened or due_at > self.now or len(made) >= self.most:
                 self._put_off_all(asking, max(due_at, self.now))
                 continue
+            if not self._pin(key, stream):
+                self._put_off_all(asking, self.now + BUSY)
+                continue
             opened.add(key.stream_id)
             quantity = truncated(delta)
             if quantity != delta:
@@ -433,24 +437,44 @@ class Look:
             lease_until=self.now + LEASE,
         )
         self.session.add(push)
-        self._pin(key, stream)
         return push
 
-    def _pin(self, key: SegmentKey, stream: PushStream) -> None:
-        """From now on the mappings by which this is sent cannot change their meaning."""
-        wanted = key_of(stream)
-        for source in self.sources[stream.stream_id]:
-            for each in amounts.leading(self.atlas, wanted, source, key, self.periods):
-                if not each.is_pinned:
-                    self.session.execute(
-                        update(MetricMapping)
-                        .where(
-                            MetricMapping.tenant_id == self.tenant_id,
-                            MetricMapping.mapping_id == each.mapping_id,
-                            MetricMapping.pushed_at.is_(None),
-                        )
-                        .values(pushed_at=self.now, aggregation=each.aggregation)
-                    )
+    def _pin(self, key: SegmentKey, stream: PushStream) -> bool:
+        """From now on the mappings by which this is sent cannot change their meaning.
+
+        False: somebody is changing one of them just now, or has since it was read. Nobody is
+        waited for: who changes a mapping waits in turn for the rows that are looked at here.
+        """
+        leads = {
+            each.mapping_id: each
+            for source in self.sources[stream.stream_id]
+            for each in amounts.leading(self.atlas, key_of(stream), source, key, self.periods)
+            if not each.is_pinned and each.mapping_id not in self.pinned
+        }
+        if not leads:
+            return True
+        found = self.session.execute(
+            select(MetricMapping.mapping_id, MetricMapping.updated_at)
+            .where(MetricMapping.tenant_id == self.tenant_id, MetricMapping.mapping_id.in_(leads))
+            .order_by(MetricMapping.mapping_id)
+            .with_for_update(skip_locked=True)
+        ).all()
+        as_read = {(each.mapping_id, each.read_at) for each in leads.values()}
+        if {(row.mapping_id, row.updated_at) for row in found} != as_read:
+            return False
+        for mapping_id, each in leads.items():
+            self.session.execute(
+                update(MetricMapping)
+                .where(
+                    MetricMapping.tenant_id == self.tenant_id,
+                    MetricMapping.mapping_id == mapping_id,
+                    MetricMapping.pushed_at.is_(None),
+                )
+                .values(pushed_at=self.now, aggregation=each.aggregation)
+                .execution_options(synchronize_session=False)
+            )
+            self.pinned.add(mapping_id)
+        return True
 
     def _put_off(self, row: Row, until: datetime) -> None:
         self.later[row] = min(until, self.later.get(row, until))

@@ -1,6 +1,8 @@
 """/v1/mappings and Stripe: what is refused, what is taken over, and how a mapping stands."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from metering.catalog import customers
 from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.stripe import accounts, deltas, sync
@@ -18,6 +21,7 @@ from metering.stripe.answers import Summary
 from metering.stripe.faults import StripeFault
 from metering.stripe.models import Connection, Push
 from metering.stripe.sync import Place
+from metering.tenancy import locks
 from tests.stripe_objects import MAY, item, meter, price, subscription
 from tests.support import entry, fold_all, put, scalar
 from tests.webapp.support import AppMaker, Clock, assert_problem
@@ -320,3 +324,30 @@ def test_an_older_mapping_cannot_be_led_to_a_meter_without_asking_stripe(
     body = {"tenantId": place.tenant_id, "meterEventName": "calls"}
     refused = may.patch(f"/v1/mappings/{shown['id']}", json=body)
     assert "end it and create another" in assert_problem(refused, 409, pointer="/meterEventName")
+
+
+def test_a_new_metric_is_mapped_while_a_fold_first_sees_it(
+    may: FlaskClient, place: Place, session: Session
+) -> None:
+    """The fold has the tenant's lock and makes the metric too: who waits must not have made it."""
+    with unit_of_work(session):
+        customers.edit(
+            session, place.tenant_id, "ann", {"shadow_stripe_customer_id": "cus_1"}, now=NOW
+        )
+    with ThreadPoolExecutor(1) as pool:
+        with unit_of_work(session):
+            locks.lock(session, place.tenant_id)
+            asked = pool.submit(post, may, place, metric="fresh", meterEventName="calls")
+            while not asked.done() and not scalar_of(session, "NOT granted"):
+                time.sleep(0.02)
+            first_seen = (
+                "INSERT INTO metrics (tenant_id, metric, created_at)"
+                " VALUES (:t, 'fresh', now()) ON CONFLICT DO NOTHING"
+            )
+            session.execute(text(first_seen), {"t": place.tenant_id})
+        assert asked.result(20).status_code == 201
+
+
+def scalar_of(session: Session, which: str) -> int:
+    """How many locks there are of that kind, within the transaction that is open."""
+    return int(session.execute(text(f"SELECT count(*) FROM pg_locks WHERE {which}")).scalar_one())

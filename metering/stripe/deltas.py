@@ -19,7 +19,8 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from metering.stripe import connections, look, tally, unsent
+from metering.stripe import connections, tally, unsent
+from metering.stripe.backlog import Backlog
 from metering.stripe.destinations import StreamKey
 from metering.stripe.look import LEASE, Cadence, Look, key_of
 from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream, StreamSource
@@ -84,17 +85,20 @@ def claim(
     default_account: str | None = None,
     cadence: Cadence = ten_seconds,
     most: int = MOST,
+    backlog: Backlog | None = None,
 ) -> Turn:
     """Write down what is to be sent next, at most one push per stream, before anyone sends it.
 
     Also takes over pushes whose lease has expired; of those whose outcome is unknown and which
     Stripe might no longer recognise its summaries decide: they become `ambiguous`.
     default_account: the keys' own, for mappings that name none.
+    backlog: kept by whoever claims again and again, so that a long one is not ranked each time.
     """
     again = _expired(session, tenant_id, now, most)
     if len(again) >= most:
         return Turn(again, 0)
-    rows = look.due(session, tenant_id, now=now, most=most - len(again))
+    backlog = backlog or Backlog(tenant_id)
+    rows = backlog.take(session, now=now, most=most - len(again))
     looking = Look(session, tenant_id, now, default_account, cadence, most - len(again))
     fresh = [_claim_of(*made) for made in looking.push(rows)]
     return Turn([*again, *fresh], len(rows))

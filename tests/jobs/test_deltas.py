@@ -20,3 +20,12 @@ def test_a_tenant_that_never_falls_silent_has_its_doubts_cleared(
     monkeypatch.setattr(deltas, "RUN_SECONDS", -1.0)
     deltas.push(tenant)
     assert asked == [tenant]
+
+
+def test_all_totals_that_are_wanted_are_read_and_not_only_the_first_twenty(
+    process_environment: dict[str, str], tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [20, 20, 5, 0]
+    monkeypatch.setattr(deltas, "confirm", lambda tenant_id: left.pop(0))
+    deltas.push(tenant)
+    assert left == []

@@ -30,6 +30,10 @@ check: install ## Format check, lint, types and import contracts
 bench: install ## Measure speed against the floor of the same run (minutes; BENCH_LARGE=1 for more)
 	$(BIN)/python -m bench
 
+.PHONY: soak-stripe
+soak-stripe: install ## Drive many more lives against the stand-in for Stripe (SOAK_EXAMPLES=2000)
+	SOAK_EXAMPLES=$${SOAK_EXAMPLES:-2000} $(BIN)/python -m pytest tests/scenarios/test_stripe_machine.py
+
 .PHONY: format
 format: install ## Format and fix what can be fixed
 	$(BIN)/ruff format .

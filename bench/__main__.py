@@ -14,11 +14,14 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from bench import (
+    arriving,
     folding,
     gates,
+    idle,
     ingest,
     large,
     pricing,
+    pushing,
     reading,
     results,
     rounds,
@@ -55,6 +58,10 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
         "backtest_engine": lambda s: [pricing.engine(s)],
         "backtest": lambda s: [pricing.backtest(s)],
         "curve_page": lambda s: [pricing.page(s)],
+        "pushes": pushing.pushes,
+        "confirm": lambda s: [pushing.confirm(s)],
+        "idle_tick": idle.tick,
+        "to_stripe": lambda s: [arriving.to_stripe(s)],
     }
     if large_rows:
         chosen["large"] = lambda s: large.preloaded(s, large_rows)

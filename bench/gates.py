@@ -12,12 +12,13 @@ FALL_TOLD = 0.20
 class Gate:
     """A bound on the ratio where the measurement has one, else on its figure.
 
-    upper: the value must stay at or below the bound.
+    upper: the value must stay at or below the bound.  of_figure: on the figure in any case.
     """
 
     bound: float
     aim: float | None = None
     upper: bool = False
+    of_figure: bool = False
 
     def verdict(self, value: float) -> str:
         if not self._within(value, self.bound):
@@ -50,12 +51,17 @@ GATES = {
     "backtest_engine": Gate(100_000.0),
     "backtest": Gate(10.0, upper=True),
     "curve_page": Gate(100.0, upper=True),
+    "pushes": Gate(150.0, of_figure=True),
+    "idle_tick": Gate(5.0, upper=True),
+    "to_stripe": Gate(15.0, upper=True),
 }
 
 
 def value_of(line: Line) -> float:
     """What a gate judges."""
-    return line.figure if line.ratio is None else line.ratio
+    gate = GATES.get(line.name)
+    is_of_figure = line.ratio is None or (gate is not None and gate.of_figure)
+    return line.figure if is_of_figure or line.ratio is None else line.ratio
 
 
 def verdict(line: Line) -> str:

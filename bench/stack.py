@@ -14,10 +14,11 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
@@ -32,6 +33,7 @@ from sandbox.servers import Postgres, Valkey
 from webapp.config import database_url
 
 WEB_PROCESSES = 2
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # What the surroundings set about the product would make two runs differ.
 _OWN_SETTINGS = ("STRIPE", "WEB_", "PORT", "BIND_", "METRICS_", "TRUSTED_", "LOG_", "PROMETHEUS_")
 
@@ -43,10 +45,18 @@ class Cpu:
     web: float
     worker: float
     postgres: float
+    stripe: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.web + self.worker + self.postgres + self.stripe
 
     def since(self, earlier: "Cpu") -> "Cpu":
         return Cpu(
-            self.web - earlier.web, self.worker - earlier.worker, self.postgres - earlier.postgres
+            self.web - earlier.web,
+            self.worker - earlier.worker,
+            self.postgres - earlier.postgres,
+            self.stripe - earlier.stripe,
         )
 
 
@@ -55,11 +65,12 @@ class Stack:
 
     def __init__(self, folder: Path, database: str, redis_url: str, postgres: int | None) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.engine: Engine = make_engine(database, application_name="stripemeter bench")
         self.environment = _environment(folder, database, redis_url, self.port)
         self.web: psutil.Process | None = None
         self._worker: psutil.Process | None = None
+        self._stripe: psutil.Process | None = None
         self._postgres = psutil.Process(postgres) if postgres else None
 
     def web_processes(self) -> list[psutil.Process]:
@@ -71,7 +82,7 @@ class Stack:
         return self._postgres is not None
 
     def cpu(self) -> Cpu:
-        return Cpu(_spent(self.web), _spent(self._worker), _spent(self._postgres))
+        return Cpu(*map(_spent, (self.web, self._worker, self._postgres, self._stripe)))
 
     def migrate(self) -> None:
         subprocess.run(
@@ -85,31 +96,47 @@ class Stack:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Run the web, with no worker."""
-        with self._running("web", GUNICORN) as self.web:
+        with self.program("web", GUNICORN) as self.web:
             self._wait_for_web()
             yield
 
-    @contextmanager
-    def folding(self) -> Iterator[None]:
+    def folding(self) -> AbstractContextManager[None]:
         """Run a counters worker besides."""
-        with self._running("worker", ["-m", "jobs.worker", "counters"]) as self._worker:
+        return self.working(["counters"])
+
+    @contextmanager
+    def working(self, kinds: Sequence[str], told: Mapping[str, str] = NOTHING) -> Iterator[None]:
+        """Run workers of these kinds besides, and wait until they take jobs. told: variables."""
+        with self.program("worker", ["-m", "jobs.worker", *kinds], told) as self._worker:
             client = redis.Redis.from_url(self.environment["REDIS_URL"])
-            while not client.smembers("rq:workers"):
+            while client.scard("rq:workers") < len(kinds):
                 time.sleep(0.05)
             client.close()
             yield
         self._worker = None
 
     @contextmanager
+    def standing_in(self, arguments: Sequence[str]) -> Iterator[None]:
+        """Run the stand-in for Stripe besides."""
+        with self.program("stripe", ["-m", "sandbox.stripe", *arguments]) as self._stripe:
+            yield
+        self._stripe = None
+
+    @contextmanager
     def bulk(self) -> Iterator[None]:
         """Run a bulk worker besides."""
-        with self._running("bulk", ["-m", "jobs.worker", "bulk"]):
+        with self.program("bulk", ["-m", "jobs.worker", "bulk"]):
             yield
 
     @contextmanager
-    def _running(self, name: str, arguments: list[str]) -> Iterator[psutil.Process]:
+    def program(
+        self, name: str, arguments: Sequence[str], told: Mapping[str, str] = NOTHING
+    ) -> Iterator[psutil.Process]:
+        """Run a program of ours. told: variables beside those that all have."""
         child = processes.spawn(
-            [sys.executable, *arguments], self.folder / f"{name}.log", self.environment
+            [sys.executable, *arguments],
+            self.folder / f"{name}.log",
+            {**self.environment, **told},
         )
         leader = psutil.Process(child.pid)
         try:
@@ -200,7 +227,7 @@ def _environment(folder: Path, database: str, redis_url: str, port: int) -> dict
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

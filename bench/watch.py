@@ -29,7 +29,7 @@ class Watch:
 
     def _spent(self) -> float:
         cpu, own = self._stack.cpu(), os.times()
-        return cpu.web + cpu.worker + cpu.postgres + sum(own[:4])
+        return cpu.total + sum(own[:4])
 
 
 def _busy() -> float:

@@ -1,7 +1,9 @@
 """Makes the pictures in docs/images from a running sandbox: `make dev`, then in another terminal
-`.venv/bin/python docs/screenshots.py`. Sends a year of made-up demo usage first.
+`.venv/bin/python docs/screenshots.py [name …]`, by default all of them.
 
-The usage is the same at every run: its events have keys of their own and count once.
+A fresh sandbox (`STRIPEMETER_HOME` of its own) gives the pictures that are there. The last ones
+move its clock by a month, which cannot be taken back. A page is added by a function that leads to
+it, and a line in `PICTURES`.
 """
 
 import json
@@ -9,9 +11,10 @@ import os
 import random
 import sys
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -19,7 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.browser import chromium
 from tests.browser.conftest import ARGUMENTS
 
-ADDRESS = f"http://localhost:{os.environ.get('PORT', '3000')}"
+PORT = int(os.environ.get("PORT", "3000"))
+ADDRESS = f"http://localhost:{PORT}"
+# Where they are if the next ports were free; the banner of `make dev` says it.
+STAND_IN = os.environ.get("STAND_IN", f"http://localhost:{PORT + 1}")
+DEMO = os.environ.get("DEMO", f"http://localhost:{PORT + 2}")
 IMAGES = Path(__file__).parent / "images"
 TODAY = (
     "a-name=Today&a-model=graduated"
@@ -27,7 +34,8 @@ TODAY = (
 )
 NEW = "b-name=Volume+2027&b-model=volume&b-0-to=20000&b-0-unit=0.009&b-1-unit=0.006"
 FEE = "c-name=All+inclusive&c-model=flat&c-fee=413"
-CUSTOMERS, MONTHS = 200, 3
+# Not the demo's tenant: its customers are those that the stand-in bills.
+TENANT, CUSTOMERS, MONTHS = "acme", 200, 3
 
 
 def call(path: str, body: dict[str, Any]) -> Any:
@@ -49,7 +57,8 @@ def months() -> list[datetime]:
 
 
 def send_usage() -> None:
-    """Three months of API calls of 200 customers, a few of them large."""
+    """Three months of API calls of 200 customers, a few of them large; the same at every run, for
+    its events have keys of their own and count once."""
     chance = random.Random(7)
     events = []
     for number in range(CUSTOMERS):
@@ -60,7 +69,7 @@ def send_usage() -> None:
                 key = f"demo-{number}-{month:%Y-%m}-{week}"
                 events.append(
                     {
-                        "tenantId": "demo",
+                        "tenantId": TENANT,
                         "metric": "api_calls",
                         "customerRef": f"cus_demo_{number:03}",
                         "quantity": quantity,
@@ -72,43 +81,119 @@ def send_usage() -> None:
         call("/v1/events/ingest", {"events": events[at : at + 1000]})
 
 
-def settle(page: Page) -> None:
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(400)
+def front(page: Page) -> None:
+    page.goto(ADDRESS)
 
 
-def take(page: Page, name: str) -> None:
-    settle(page)
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
-    print(f"docs/images/{name}.png")
+def simulator(page: Page) -> None:
+    page.goto(f"{ADDRESS}/simulator?tenantId={TENANT}")
+
+
+def comparison(page: Page) -> None:
+    page.goto(
+        f"{ADDRESS}/simulator?tenantId={TENANT}&currency=usd&quantity=60000&{TODAY}&{NEW}&{FEE}"
+    )
 
 
 def backtest(page: Page) -> None:
     """Ask what the last months would have cost under the new price, and wait for the answer."""
-    page.goto(f"{ADDRESS}/simulator/backtest?tenantId=demo&currency=usd&{TODAY}&{NEW}")
-    settle(page)
-    page.get_by_role("button", name="Try on real usage").click()
+    send_usage()
+    button = page.get_by_role("button", name="Try on real usage")
+    for _ in range(30):  # until it is counted
+        page.goto(f"{ADDRESS}/simulator/backtest?tenantId={TENANT}&currency=usd&{TODAY}&{NEW}")
+        settle(page)
+        if button.is_visible():
+            break
+    button.click()
     page.wait_for_selector("text=most affected", timeout=60_000)
 
 
-def main() -> None:
-    send_usage()
+def demo(page: Page) -> None:
+    """Send a burst, and wait until Stripe's totals are ours."""
+    page.goto(DEMO)
+    for button in ("hundred", "burst"):
+        page.click(f"[data-do={button}]")
+        page.wait_for_selector("#said:has-text('accepted')", timeout=30_000)
+    page.wait_for_timeout(3_000)
+    page.wait_for_selector("#headline:has-text('totals equal ours')", timeout=90_000)
+
+
+def stand_in(page: Page) -> None:
+    page.goto(STAND_IN)
+    page.wait_for_selector(".good >> nth=0", timeout=30_000)
+
+
+def month_over(page: Page) -> None:
+    """Let the month end and its invoices become final."""
+    page.goto(DEMO)
+    page.click("[data-do=month]")
+    page.wait_for_selector("text=/draft, final an hour/", timeout=60_000)
+    for _ in range(2):
+        page.click("[data-do=hour]")
+        page.wait_for_selector("#said:has-text('It is now')", timeout=30_000)
+    page.wait_for_selector("text=/final and paid/", timeout=60_000)
+    page.wait_for_timeout(4_000)
+
+
+def invoices(page: Page) -> None:
+    page.goto(STAND_IN)
+    page.wait_for_selector(".invoices article", timeout=30_000)
+
+
+class Picture(NamedTuple):
+    """lead: brings the page to what is shown.  part: a selector of it; None: the whole page."""
+
+    name: str
+    lead: Callable[[Page], None]
+    part: str | None = None
+
+
+PICTURES = (
+    Picture("sandbox", front),
+    Picture("simulator", simulator),
+    Picture("comparison", comparison),
+    Picture("backtest", backtest),
+    Picture("demo", demo),
+    # Pages of the console go here: what they show of Stripe is of the month that is not over yet.
+    Picture("stand-in", stand_in, "#held section > table >> nth=0"),
+    # From here on the clock is a month ahead.
+    Picture("month-over", month_over),
+    Picture("invoices", invoices, ".invoices"),
+)
+
+
+def settle(page: Page) -> None:
+    # The demo and the stand-in ask again and again: their network is never idle.
+    page.wait_for_load_state("load" if page.url.startswith((DEMO, STAND_IN)) else "networkidle")
+    page.wait_for_timeout(400)
+
+
+def take(page: Page, picture: Picture) -> None:
+    picture.lead(page)
+    settle(page)
+    path = IMAGES / f"{picture.name}.png"
+    if picture.part is None:
+        page.screenshot(path=path, full_page=True)
+    else:
+        page.locator(picture.part).screenshot(path=path)
+    print(f"docs/images/{picture.name}.png")
+
+
+def main(names: list[str]) -> None:
+    unknown = set(names) - {picture.name for picture in PICTURES}
+    if unknown:
+        sys.exit(f"There is no picture {', '.join(sorted(unknown))}.")
     path = chromium.found()
     if path is None:
         sys.exit(chromium.MISSING)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(f"{ADDRESS}/simulator?tenantId=demo")
-        take(page, "simulator")
-        page.goto(
-            f"{ADDRESS}/simulator?tenantId=demo&currency=usd&quantity=60000&{TODAY}&{NEW}&{FEE}"
-        )
-        take(page, "comparison")
-        backtest(page)
-        take(page, "backtest")
+        for picture in PICTURES:
+            if not names or picture.name in names:
+                take(page, picture)
         browser.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -13,7 +13,8 @@ import time
 
 import redis
 
-from metering.stripe.limits import Limits, LocalLimiter, Mode, Rates, rates
+from metering.stripe.limits import Limits, LocalLimiter, Rates, rates
+from metering.stripe.modes import Mode
 from webapp import telemetry
 from webapp.queues import PAUSE_SECONDS, TIMEOUT_SECONDS, connect
 

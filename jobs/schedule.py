@@ -36,7 +36,8 @@ def tasks() -> list[Task]:
     return [
         Task(sweep.sweep, every_seconds=5),
         Task(webhooks.sweep, every_seconds=15),
-        Task(deltas.tick, every_seconds=1),
+        # What waits for its segment's next turn waits as much longer as this is rare.
+        Task(deltas.tick, every_seconds=0.5),
         Task(deltas.confirm_all, every_seconds=60),
         Task(catalogue.look, every_seconds=30),
         Task(sweep.resume_filling, every_seconds=60),

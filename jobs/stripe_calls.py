@@ -14,7 +14,9 @@ from metering.stripe import recording
 from metering.stripe.confirming import Check
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.driver import Driver, StripeFault
-from metering.stripe.limits import ORDINARY_SHARE, Limits, Mode
+from metering.stripe.limits import ORDINARY_SHARE, Limits
+from metering.stripe.modes import Mode
+from webapp import clock
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def driver() -> Driver:
 
 def send(claim: Claim) -> Outcome:
     """Send one push; whatever happens is an outcome, never an error."""
-    return recording.send(driver(), claim)
+    return recording.send(driver(), claim, now=clock.wall())
 
 
 def hourly_totals(check: Check) -> Mapping[datetime, Decimal] | None:

@@ -50,6 +50,7 @@ class StandIn:
             "STRIPE_TEST_KEY": KEY,
             "STRIPE_ACCOUNT": ACCOUNT,
             "STRIPE_WEBHOOK_SECRET_TEST": self.webhook_secret,
+            "STRIPEMETER_DEMO_URL": f"http://localhost:{self.demo_port}",
             "STRIPEMETER_CLOCK_FILE": str(self.home / "run" / "clock.json"),
         }
 

@@ -82,7 +82,7 @@ class Supervisor:
         for step in (self._start_servers, self._migrate, self._start_programs):
             if not self._stop.requested:
                 step(undo)
-        self._wait_until_ready()
+        self._wait_until(self._is_up, "web")
         if self._stand_in is not None and not self._stop.requested:
             self._start_demo(self._stand_in, undo)
         if not self._stop.requested:
@@ -165,13 +165,14 @@ class Supervisor:
         if data.exit_code != 0 and not self._stop.requested:
             say(f"The demo's data could not be made:\n{processes.tail(data.log, 5)}")
         self._start([self._program(stand_in.demo_page)], undo)
+        self._wait_until(lambda: self._answers(stand_in.demo_port, "/demo.css"), "demo")
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until(self, is_up: Callable[[], bool], program: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._stop.requested and not self._is_up():
+        while not self._stop.requested and not is_up():
             self._look_after()
             if time.monotonic() > deadline:
-                log = self._logs / "web.log"
+                log = self._logs / f"{program}.log"
                 raise SandboxError(
                     f"It was not ready after {READY_SECONDS:.0f} s; {log} ends with:\n"
                     f"{processes.tail(log)}"

@@ -39,6 +39,7 @@ class Config:
     trusted_proxies: how many proxies in front of us may be believed on who the client is.
     clock_file: says how far the sandbox's clock was moved; see `webapp/clock.py`.
     stripe_api_base: of a stand-in for Stripe on this machine; None: Stripe itself.
+    demo_url: of the sandbox's demo, for its front page to lead there.
     stripe_account:  the keys' own account, for mappings that name none.
     stripe_webhook_secret_live, …_test: one, or several divided by commas.
     stripe_limit_live, …_test: calls a second.
@@ -67,6 +68,7 @@ class Config:
     # Several processes write their counts to files that /metrics adds up.
     metrics_shared: bool = False
     clock_file: Path | None = None
+    demo_url: str | None = None
 
 
 def load(environ: Mapping[str, str] | None = None, *, needs_redis: bool = True) -> Config:
@@ -162,6 +164,7 @@ class _Reader:
             redis_tls_verify=self._flag("REDIS_TLS_VERIFY", default=True),
             metrics_shared=METRICS_DIRECTORY in self.environ,
             clock_file=self._clock_file(),
+            demo_url=self._demo_url(),
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -255,6 +258,14 @@ class _Reader:
         elif self.environ.get("STRIPE_LIVE_KEY", "").strip():
             self.problems.append("STRIPE_API_BASE names a stand-in: STRIPE_LIVE_KEY must be unset")
         return base
+
+    def _demo_url(self) -> str | None:
+        url = self.environ.get("STRIPEMETER_DEMO_URL", "").strip()
+        if url and not _is_on_loopback(url):
+            self.problems.append(
+                "STRIPEMETER_DEMO_URL must be on this machine (http://localhost:…)"
+            )
+        return url or None
 
     def _level(self) -> str:
         level = self.environ.get("LOG_LEVEL", "INFO").strip().upper()

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from metering.errors import ConflictError
 from metering.stripe.driver import Driver
-from metering.stripe.limits import Limits, LocalLimiter, Mode
+from metering.stripe.limits import Limits, LocalLimiter
+from metering.stripe.modes import Mode
 from webapp.config import Config
 
 

@@ -16,8 +16,8 @@ from metering.database import make_engine, unit_of_work
 from metering.errors import ConflictError, DomainError, InvalidInputError
 from metering.stripe import accounts, listing, provision
 from metering.stripe.faults import StripeFault
-from metering.stripe.limits import Mode
 from metering.stripe.listing import Step
+from metering.stripe.modes import MODES, Mode
 from metering.stripe.provision import Made, Wanted
 from metering.stripe.sync import Place
 from metering.tenancy import tenants
@@ -28,7 +28,6 @@ from webapp import config as configuration
 from webapp.config import Config
 
 OPERATOR = "operator"
-MODES: tuple[Mode, ...] = ("live", "test")
 _ACCOUNT = re.compile(r"acct_[A-Za-z0-9_]{1,200}")
 
 

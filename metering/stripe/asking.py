@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from metering.stripe import answers, invoices, reports, sync
 from metering.stripe.calls import Calls
-from metering.stripe.destinations import Mode
 from metering.stripe.faults import StripeFault
+from metering.stripe.modes import Mode
 from metering.stripe.sync import Place
 from metering.stripe.webhooks import Delivery
 from metering.tenancy import locks

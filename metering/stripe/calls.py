@@ -15,7 +15,7 @@ from urllib.parse import quote
 from metering.stripe import answers, faults
 from metering.stripe.answers import Json
 from metering.stripe.digits import wire
-from metering.stripe.limits import Mode
+from metering.stripe.modes import Mode
 
 PAGE = 100
 Read = TypeVar("Read")

@@ -163,7 +163,7 @@ def judge(
             confirmed += push.state != "confirmed"
             _confirm(push, now)
         for push in missing:
-            push.state, push.error = "rejected", _MISSING
+            push.state, push.is_missing, push.error = "rejected", True, _MISSING
             gone.append(push)
         if not found and not missing and _is_calm(held, now):
             drifted += 1

@@ -42,6 +42,7 @@ class Claim:
     """A push to be sent now, by whoever holds this.
 
     attempts: this one included.  is_urgent: may use what of the limit is kept for such.
+    lease_until: from then on another worker may send it.
     """
 
     tenant_id: str
@@ -51,6 +52,7 @@ class Claim:
     stamped_at: datetime
     attempts: int
     answered_failures: int
+    lease_until: datetime
     is_urgent: bool = False
 
     @property
@@ -193,7 +195,8 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     """Write down what became of these claims, all of one tenant.
 
     An answer to a call that outlived its lease still counts if Stripe accepted; otherwise the
-    attempt that followed it decides.
+    attempt that followed it decides. It counts even of a push that Stripe's total did not hold
+    when it was asked: a call that hung for so long arrived after the question.
     """
     answers = {claimed.identifier: (claimed, outcome) for claimed, outcome in outcomes}
     if not answers:
@@ -208,8 +211,12 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     ).all():
         claimed, outcome = answers[push.identifier]
         is_latest = push.attempts == claimed.attempts
-        if push.state in OPEN_STATES and (is_latest or outcome.kind == "accepted"):
+        is_accepted = outcome.kind == "accepted"
+        if push.state in OPEN_STATES and (is_latest or is_accepted):
             settling.settle(push, claimed.stream, outcome)
+        elif push.is_missing and is_accepted:
+            settling.settle(push, claimed.stream, outcome)
+            settling.again.append(push)
     settling.finish()
     said = ((claimed.stream.mode, outcome.kind) for claimed, outcome in answers.values())
     tally.add(session, settling.tenant_id, said)
@@ -222,7 +229,8 @@ class _Settling:
         self.session, self.tenant_id, self.now = session, tenant_id, now
         self._connections: dict[tuple[str, str], Connection] = {}
         self._accepted: set[str] = set()
-        self._refused: list[Push] = []
+        # What Stripe has less, or more, of than was thought.
+        self.again: list[Push] = []
 
     def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
         now, connection = self.now, self._connection(stream)
@@ -261,11 +269,11 @@ class _Settling:
                 else:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
-                self._refused.append(push)
+                self.again.append(push)
 
     def finish(self) -> None:
         """Streams that Stripe takes again are not blocked any more; what it refused is unsent."""
-        reopen(self.session, self.tenant_id, self._refused, now=self.now)
+        reopen(self.session, self.tenant_id, self.again, now=self.now)
         if self._accepted:
             self.session.execute(
                 update(PushStream)
@@ -278,7 +286,8 @@ class _Settling:
             )
 
     def _accept(self, push: Push) -> None:
-        push.state, push.settled_at, push.error = "settled", self.now, None
+        push.state, push.is_missing = "settled", False
+        push.settled_at, push.error = self.now, None
         self._accepted.add(push.stream_id)
 
     def _connection(self, stream: StreamKey) -> Connection:
@@ -366,6 +375,7 @@ def _claim_of(push: Push, stream: PushStream, is_urgent: bool = False) -> Claim:
         stamped_at=push.stamped_at,
         attempts=push.attempts,
         answered_failures=push.answered_failures,
+        lease_until=push.lease_until,
         is_urgent=is_urgent,
     )
 

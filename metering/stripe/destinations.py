@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -20,7 +19,6 @@ from metering.catalog.models import Customer, Metric, MetricMapping
 from metering.stripe import answers
 from metering.tenancy import tenants
 
-Mode = Literal["live", "test"]
 # A subscription of such a status bills nothing any more, or never did.
 DEAD = ("canceled", "incomplete_expired", "incomplete")
 

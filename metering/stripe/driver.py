@@ -11,22 +11,22 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
 import stripe
 import urllib3.exceptions
 
-from metering.stripe import answers, faults
-from metering.stripe.answers import Event, Json, ThinEvent
+from metering.stripe import faults
+from metering.stripe.answers import Json
 from metering.stripe.calls import Calls
 from metering.stripe.faults import StripeFault
-from metering.stripe.limits import Limiter, Mode
+from metering.stripe.limits import Limiter
+from metering.stripe.modes import Mode
 
-__all__ = ["API_VERSION", "Driver", "Limiter", "Mode", "StripeFault"]
+__all__ = ["API_VERSION", "Driver", "Limiter", "StripeFault"]
 
 API_VERSION = stripe.api_version
 CONNECT_SECONDS = 5.0
@@ -36,10 +36,6 @@ PATIENCE_SECONDS = 20.0
 BACKOFF_SECONDS = 0.5
 # How long a call waits for our own limit.
 LONGEST_QUEUE_SECONDS = 5.0
-# How old a webhook may be, and how far our clocks may differ.
-TOLERANCE_SECONDS = 300
-AHEAD_SECONDS = 60
-Read = TypeVar("Read")
 
 stripe.enable_telemetry = False
 # It would log every address and, at DEBUG, every body.
@@ -187,37 +183,6 @@ class Driver(Calls):
             session.trust_env = False
         return stripe.RequestsClient(timeout=self._timeout, session=session)
 
-    # Webhooks
-
-    @staticmethod
-    def construct_event(payload: bytes, header: str | None, secret: str, *, now: datetime) -> Event:
-        """The snapshot event that a webhook brings.
-
-        secret: one, or several divided by commas, of which one must fit.
-        Raises: StripeFault `rejected` with the code `bad_signature`, `too_old`, `in_future` or
-                `malformed`.
-        """
-        obj = _verified(payload, header, secret, now)
-        return _webhook(obj, "event", answers.event)
-
-    @staticmethod
-    def parse_thin_event(
-        payload: bytes, header: str | None, secret: str, *, now: datetime
-    ) -> ThinEvent:
-        """The thin event that a webhook brings; verified and refused as a snapshot is."""
-        obj = _verified(payload, header, secret, now)
-        return _webhook(obj, "v2.core.event", answers.thin_event)
-
-    @staticmethod
-    def received(
-        payload: bytes, header: str | None, secret: str, *, now: datetime
-    ) -> Event | ThinEvent:
-        """Whichever of the two a webhook brings."""
-        obj = _verified(payload, header, secret, now)
-        if obj.get("object") == "event":
-            return _webhook(obj, "event", answers.event)
-        return _webhook(obj, "v2.core.event", answers.thin_event)
-
 
 def is_loopback(url: str) -> bool:
     return (urlsplit(url).hostname or "") in ("127.0.0.1", "::1", "localhost")
@@ -271,48 +236,3 @@ def _refuse_other_mode(mode: Mode, answer: Json) -> None:
             found = "live" if livemode else "test"
             message = f"This key is a {found} key, but it is set as the {mode} key."
             raise StripeFault("auth", message, answered=True, status=200, code="other_mode")
-
-
-def _verified(payload: bytes, header: str | None, secret: str, now: datetime) -> Json:
-    """A webhook's body, if one of the secrets signed it, lately by `now`."""
-    if not header or not header.isascii() or len(header) > 4096:
-        raise _refused("bad_signature", "The webhook carries no usable Stripe-Signature.")
-    if not any(_fits(payload, header, each.strip()) for each in secret.split(",")):
-        raise _refused("bad_signature", "The webhook's signature does not fit its body.")
-    # As the library reads it, which has just read it without complaint.
-    pairs = [part.split("=", 2) for part in header.split(",")]
-    signed_at = next(int(pair[1]) for pair in pairs if pair[0] == "t")
-    age = now.timestamp() - signed_at
-    if age > TOLERANCE_SECONDS:
-        raise _refused("too_old", f"The webhook was signed {age:.0f} s ago: replayed, or delayed.")
-    if age < -AHEAD_SECONDS:
-        message = f"The webhook was signed {-age:.0f} s in the future; one of the clocks is wrong."
-        raise _refused("in_future", message)
-    try:
-        obj = json.loads(payload, parse_float=Decimal)
-    except ValueError:
-        raise _refused("malformed", "The webhook's body is not JSON.") from None
-    if not isinstance(obj, dict):
-        raise _refused("malformed", "The webhook's body is not an object.")
-    return obj
-
-
-def _fits(payload: bytes, header: str, secret: str) -> bool:
-    try:
-        # Without a tolerance: it would be reckoned by the wall, and not into the future.
-        return bool(stripe.WebhookSignature.verify_header(payload, header, secret))
-    except (stripe.SignatureVerificationError, ValueError):
-        return False
-
-
-def _webhook(obj: Json, kind: str, read: Callable[[Json], Read]) -> Read:
-    if obj.get("object") != kind:
-        raise _refused("malformed", f"The webhook's body is not an {kind!r} object.")
-    try:
-        return read(obj)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise _refused("malformed", "The webhook's body is not an event as we know it.") from None
-
-
-def _refused(code: str, message: str) -> StripeFault:
-    return StripeFault("rejected", message, sent=False, code=code)

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-Mode = Literal["live", "test"]
+from metering.stripe.modes import Mode
 
 # What ordinary calls may take of a limit; flushes may take all of it.
 ORDINARY_SHARE = 0.7

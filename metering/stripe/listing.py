@@ -18,7 +18,7 @@ from metering.stripe import accounts, connections, invoices, sync, webhooks
 from metering.stripe.answers import Event
 from metering.stripe.calls import Calls
 from metering.stripe.faults import StripeFault
-from metering.stripe.limits import Mode
+from metering.stripe.modes import Mode
 from metering.stripe.sync import Place
 from metering.stripe.webhooks import Notice
 

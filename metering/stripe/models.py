@@ -108,6 +108,7 @@ class Push(Base):
     attempts:   calls begun.  outcomes: of these, ended before our eyes.  answered_failures:
                 answered with a 5xx, which Stripe would replay to the same idempotency key.
     is_uncertain: at least one call's outcome is unknown.
+    is_missing: rejected because Stripe's own total did not hold it, and for nothing Stripe said.
     state:      `claimed`; `settled` (Stripe accepted), `confirmed` (a summary agrees), `ambiguous`
                 (only a summary can tell), `suspect` (an error report may mean it), `rejected`;
                 `adopted`: sent by other code before we took over.
@@ -158,6 +159,7 @@ class Push(Base):
     outcomes: Mapped[int] = mapped_column(server_default=text("0"))
     answered_failures: Mapped[int] = mapped_column(server_default=text("0"))
     is_uncertain: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_missing: Mapped[bool] = mapped_column(server_default=text("false"))
     claimed_at: Mapped[Instant]
     lease_until: Mapped[Instant]
     settled_at: Mapped[Instant | None]

@@ -26,8 +26,8 @@ from metering.errors import ConflictError, InvalidInputError
 from metering.stripe import answers, look, schedules
 from metering.stripe.calls import Calls
 from metering.stripe.destinations import Atlas, StreamKey
-from metering.stripe.limits import Mode
 from metering.stripe.models import Push, PushStream, StreamSource
+from metering.stripe.modes import Mode
 from metering.stripe.spans import Periods, Source
 from pricing.numbers import plain
 

@@ -22,7 +22,7 @@ from metering.errors import ConflictError, InvalidInputError
 from metering.stripe import answers, schedules, sync, unsent
 from metering.stripe.calls import Calls
 from metering.stripe.destinations import Atlas
-from metering.stripe.limits import Mode
+from metering.stripe.modes import Mode
 from metering.stripe.sync import Place
 from metering.tenancy import tenants
 from pricing import PricingError

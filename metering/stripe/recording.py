@@ -25,12 +25,18 @@ from metering.stripe import deltas
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.destinations import StreamKey
 from metering.stripe.digits import truncated
-from metering.stripe.driver import Driver, Mode, StripeFault
+from metering.stripe.driver import Driver, StripeFault
 from metering.stripe.limits import Limits, LocalLimiter
 from metering.stripe.look import LEASE, OLDEST, stream_id
 from metering.stripe.models import OPEN_STATES, Push, PushStream
+from metering.stripe.modes import Mode
 
 Sessions = Callable[[], AbstractContextManager[Session]]
+
+
+# As long as a call may take: its turn, a connection, and Stripe's answer.
+CALL = timedelta(seconds=40)
+_TOO_LATE = "its turn came too late to be answered within its lease; it is sent again"
 
 
 @dataclass(frozen=True)
@@ -137,11 +143,17 @@ class StripeBillingDriver:
         return sum((summary.value for summary in found), Decimal(0))
 
     def _send(self, claim: Claim) -> Outcome:
-        return send(self._driver, claim)
+        return send(self._driver, claim, now=self._clock())
 
 
-def send(driver: Driver, claim: Claim) -> Outcome:
-    """Send one push; whatever happens is an outcome, never an error."""
+def send(driver: Driver, claim: Claim, *, now: datetime) -> Outcome:
+    """Send one push; whatever happens is an outcome, never an error.
+
+    One that could not be answered before its lease ends is not sent: another worker may be about
+    to, or its outcome may have been settled otherwise.
+    """
+    if now > claim.lease_until - CALL:
+        return Outcome("retry", _TOO_LATE, is_answered=False, is_sent=False)
     stream = claim.stream
     try:
         driver.send_meter_event(
@@ -261,7 +273,10 @@ def _claim(
         lease_until=now + LEASE,
     )
     session.add(push)
-    return Claim(tenant_id, identifier, key, quantity, at, attempts=1, answered_failures=0)
+    return Claim(
+        tenant_id, identifier, key, quantity, at,
+        attempts=1, answered_failures=0, lease_until=push.lease_until,
+    )  # fmt: skip
 
 
 def _locked(session: Session, tenant_id: str, key: StreamKey, now: datetime) -> PushStream:

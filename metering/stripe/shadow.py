@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
 from metering.stripe import owed
+from metering.stripe.modes import MODES
 from metering.stripe.owed import ZERO, Counted, Fed, Owed, Shares, Told
 from metering.stripe.spans import Source
 
-MODES = ("live", "test")
 # Sums are made over so many rows.
 ADDED_UP_TO = 10_000
 PAGE = 500

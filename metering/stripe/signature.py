@@ -45,7 +45,7 @@ def mode_of(
             mode
             for mode, known in secrets.items()
             for secret in known
-            if _is_by(secret, signed, signatures)
+            if secret and _is_by(secret, signed, signatures)
         ),
         None,
     )

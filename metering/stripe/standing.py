@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from metering.stripe import tally
+from metering.stripe.modes import MODES
 
-MODES = ("live", "test")
 # Rows of the long tables are counted to so many.
 COUNTED_TO = 100_000
 

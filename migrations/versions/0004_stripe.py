@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("outcomes", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("answered_failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("is_uncertain", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("is_missing", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),

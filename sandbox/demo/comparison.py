@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +31,8 @@ class Comparison:
         self._web = web
         self._stripe = stripe
         self._ids: dict[str, str] = {}
+        # What we say of a final invoice's period, by the invoice's id: it does not change.
+        self._ours: dict[str, str | None] = {}
 
     def now(self) -> datetime:
         """The one clock's instant."""
@@ -39,9 +41,10 @@ class Comparison:
     def period_start(self, ref: str) -> datetime:
         return datetime.fromisoformat(self.projection(ref)["periodStart"])
 
-    def projection(self, ref: str) -> Json:
+    def projection(self, ref: str, **period: str) -> Json:
+        """period: `periodStart` and `periodEnd`; the present one by default."""
         found: Json = self._web.post(
-            "/v1/usage/projection", {"tenantId": TENANT, "customerRef": ref}
+            "/v1/usage/projection", {"tenantId": TENANT, "customerRef": ref, **period}
         )
         return found
 
@@ -50,7 +53,7 @@ class Comparison:
         clock = self._stripe.get("/_sandbox/clock")
         invoices = self._invoices()
         return {
-            "now": datetime.fromtimestamp(clock["now"], UTC).isoformat(),
+            "now": _iso(clock["now"]),
             "ahead_seconds": clock["offset_seconds"],
             "customers": [self._customer(each, invoices) for each in CUSTOMERS],
         }
@@ -94,12 +97,24 @@ class Comparison:
             "end": projection["periodEnd"],
             "unfolded": projection["unfolded"],
             "total": projection["total"],
-            "projected": projection["projectedTotal"],
+            "projected": projection["projectedTotal"] if _says_much(projection) else None,
             "lines": lines,
-            "invoices": [_invoice(each) for each in invoices if each["customer"] == id][
-                :SHOWN_INVOICES
+            "invoices": [
+                _invoice(each) | {"ours": self._said_of(each, customer.ref)}
+                for each in [each for each in invoices if each["customer"] == id][:SHOWN_INVOICES]
             ],
         }
+
+    def _said_of(self, invoice: Json, ref: str) -> str | None:
+        """Our total of the period that an invoice bills."""
+        if invoice["id"] in self._ours:
+            return self._ours[invoice["id"]]
+        period = {"periodStart": invoice["period_start"], "periodEnd": invoice["period_end"]}
+        said = self.projection(ref, **{name: _iso(at) for name, at in period.items()})
+        total: str | None = said["total"]
+        if invoice["status"] != "draft" and not said["unfolded"]:
+            self._ours[invoice["id"]] = total
+        return total
 
     def _id(self, ref: str) -> str:
         if ref not in self._ids:
@@ -114,13 +129,23 @@ class Comparison:
         return [each for each in found if each["total"] or each["status"] == "draft"]
 
 
+def _says_much(projection: Json) -> bool:
+    """False while a pace would be of a few minutes, and its month a fantasy."""
+    as_of, start = projection["freshness"]["asOf"], projection["periodStart"]
+    return datetime.fromisoformat(as_of) - datetime.fromisoformat(start) >= timedelta(days=1)
+
+
 def _invoice(invoice: Json) -> dict[str, Any]:
     return {
         "id": invoice["id"],
         "status": invoice["status"],
         "total": f"{Decimal(invoice['total']) / 100:.2f}",
-        "end": datetime.fromtimestamp(invoice["period_end"], UTC).isoformat(),
+        "end": _iso(invoice["period_end"]),
     }
+
+
+def _iso(unix_seconds: int) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat()
 
 
 def _unix(instant: str) -> int:

@@ -58,8 +58,9 @@ def shown(call: Call, obj: Json, paths: Sequence[str] | None) -> Json:
 
 def _expanded(partition: Partition, obj: Json, parts: list[str], path: str) -> Json:
     name, rest = parts[0], parts[1:]
-    if name in _LATER and f"_{name}" in obj:
-        return obj | {name: obj[f"_{name}"]}
+    if name in _LATER and obj.get("object") == "price":
+        # A price that has no tiers is shown without; asking for them is no mistake.
+        return obj | {name: obj[f"_{name}"]} if f"_{name}" in obj else obj
     if name not in obj:
         message = f"This property cannot be expanded ({path})."
         raise StripeError(400, message, param="expand")

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from sandbox.stripe import control, pipeline
+from sandbox.stripe import control, drafting, items, pipeline, signup
 from sandbox.stripe.core import Json, Partition
 from sandbox.stripe.http import Answer
 
@@ -58,17 +58,34 @@ def _holds(partition: Partition) -> bool:
 
 
 def _account(partition: Partition) -> Json:
-    events = partition.of(pipeline.KIND)
+    events, customers = partition.of(pipeline.KIND), partition.of("customer")
     return {
         "account": partition.account,
         "livemode": partition.livemode,
+        "names": {id: customer.get("name") for id, customer in customers.items()},
         "meters": _meters(partition),
         "events": _last(events, EVENTS),
         "event_count": len(events),
-        "subscriptions": _last(partition.of("subscription"), OTHERS),
-        "invoices": _last(partition.of("invoice"), OTHERS),
-        "customers": _last(partition.of("customer"), OTHERS),
+        "subscriptions": [
+            {"of": each, "items": _items(partition, each)}
+            for each in _last(partition.of(signup.KIND), OTHERS)
+        ],
+        "invoices": [
+            {"of": each, "lines": each["_lines"]}
+            for each in _last(partition.of(drafting.KIND), OTHERS)
+        ],
+        "customers": _last(customers, OTHERS),
     }
+
+
+def _items(partition: Partition, subscription: Json) -> list[Json]:
+    """Its items, each with its price and the name of what is sold."""
+    products = partition.of("product")
+    shown = [items.shown(partition, each) for each in items.of(partition, subscription)]
+    return [
+        each | {"name": each["price"]["nickname"] or products[each["price"]["product"]]["name"]}
+        for each in shown
+    ]
 
 
 def _meters(partition: Partition) -> list[Json]:
@@ -100,7 +117,13 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"clock": _clock, "instant": _instant, "span": _span, "money": _money}
+    filters = {
+        "clock": _clock,
+        "instant": _instant,
+        "span": _span,
+        "money": _money,
+        "digits": _digits,
+    }
     environment.filters.update(filters)
     return environment.get_template("page.html")
 
@@ -120,6 +143,11 @@ def _span(seconds: int) -> str:
     hours, days = seconds // 3600 % 24, seconds // 86400
     told = [f"{days} d"] * bool(days) + [f"{hours} h"] * bool(hours)
     return " ".join(told) or f"{seconds // 60} min"
+
+
+def _digits(number: Any) -> str:
+    """In groups of three; nothing for what is no number."""
+    return "" if number in (None, "") else f"{Decimal(number):,f}"
 
 
 def _money(minor: Any, currency: Any) -> str:

@@ -77,7 +77,8 @@ def delete(call: Call) -> Json:
         customers.remove(call, each)
     call.partition.remove(KIND, clock["id"])
     call.emit(f"{KIND}.deleted", clock)
-    return {"id": clock["id"], "object": KIND, "deleted": True}
+    # Its specification lists no `deleted` here, as it does of other kinds.
+    return {"id": clock["id"], "object": KIND}
 
 
 def _found(call: Call) -> Json:

@@ -41,6 +41,7 @@ def test_what_it_tells_our_programs_is_a_configuration(home: Path, port: int) ->
     loaded = config.load({**SERVERS, "STRIPEMETER_SANDBOX": "1", **stand_in.environment})
     assert loaded.stripe_api_base == f"http://127.0.0.1:{stand_in.port}"
     assert loaded.clock_file == home / "run" / "clock.json"
+    assert loaded.demo_url == f"http://localhost:{stand_in.demo_port}"
     assert loaded.stripe_live_key is None
 
 

@@ -124,6 +124,9 @@ def test_a_month_of_the_sandbox_ends_in_the_invoices_we_said(sandbox: Sandbox) -
         ended = {ref: e for ref, e in expected.items() if _unix(e["periodEnd"]) == ends_at}
         for ref, invoice in _final_invoices(sandbox, set(ended), ends_at).items():
             _compare(sandbox, ref, ended[ref], invoice)
+    bills = [each for one in sandbox.demo.get("/state")["customers"] for each in one["invoices"]]
+    assert len(bills) >= len(CUSTOMERS)
+    assert all(Decimal(each["ours"]) == Decimal(each["total"]) for each in bills), bills
 
 
 def _agree(sandbox: Sandbox) -> bool:

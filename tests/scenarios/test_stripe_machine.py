@@ -32,6 +32,7 @@ from metering.database import unit_of_work
 from metering.stripe import confirming, deltas, recording, reports
 from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.faults import StripeFault
+from metering.stripe.look import LEASE
 from metering.stripe.models import Push, PushStream
 from sandbox.stripe.events import V2_KIND
 from sandbox.stripe.pipeline import KIND
@@ -142,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         if crash == "claimed":
             return
         sent = claims[: len(claims) // 2] if crash == "half" else claims
-        outcomes = [(claim, recording.send(self.driver, claim)) for claim in sent]
+        outcomes = [(claim, self._send(claim)) for claim in sent]
         if crash != "sent":
             self._settle(outcomes)
 
@@ -151,11 +152,19 @@ class Machine(RuleBasedStateMachine):
         """A worker that has claimed, and sends much later if at all."""
         self.claims += self._claim(2)
 
-    @rule()
-    def wake_up(self) -> None:
-        """The stalled worker sends what it had claimed, its lease expired or not."""
+    @rule(in_call=st.booleans())
+    def wake_up(self, in_call: bool) -> None:
+        """The stalled worker goes on; where it hung within its call, its lease expired or not."""
         claims, self.claims = self.claims, []
-        self._settle([(claim, recording.send(self.driver, claim)) for claim in claims])
+        self._settle(
+            [
+                (claim, self._send(claim, claim.lease_until - LEASE if in_call else None))
+                for claim in claims
+            ]
+        )
+
+    def _send(self, claim: Claim, now: datetime | None = None) -> Outcome:
+        return recording.send(self.driver, claim, now=now or self.clock.now)
 
     def _claim(self, most: int) -> list[Claim]:
         with unit_of_work(self.session):
@@ -293,7 +302,7 @@ class Machine(RuleBasedStateMachine):
                 fold.fold(self.session, self.acme.tenant_id, now=self.clock.now)
             for _ in range(10):
                 claims = self._claim(50)
-                self._settle([(claim, recording.send(self.driver, claim)) for claim in claims])
+                self._settle([(claim, self._send(claim)) for claim in claims])
                 self.clock.now += timedelta(seconds=11)
             self.confirm()
             if self._held_of_ours() == self._ours():

@@ -75,6 +75,7 @@ def test_wrong_stripe_settings_are_named_and_not_repeated() -> None:
         "STRIPE_LIMIT_LIVE": "0",
         "STRIPE_LIMIT_TEST": "a few",
         "STRIPE_API_BASE": "https://planted.example",
+        "STRIPEMETER_DEMO_URL": "https://planted.example",
     }
     with pytest.raises(config.ConfigError) as raised:
         config.load({**GOOD, **broken})

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from metering.errors import InvalidInputError
 from metering.stripe import retrying
 from metering.stripe.findings import KINDS, Finding
-from metering.stripe.standing import MODES
+from metering.stripe.modes import MODES
 from webapp import cursor, wire
 
 PARTS = 4

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from metering.stripe import findings, standing
+from metering.stripe import findings, modes
 from webapp.wire import TextField, WireSchema
 
 _TENANT = {"description": "required without a key"}
@@ -32,7 +32,7 @@ class ModeStandingSchema(WireSchema):
     not yet answered. unconfirmed: accepted, and not yet seen in Stripe's own total. confirmed:
     seen there, ever."""
 
-    mode = fields.String(required=True, validate=validate.OneOf(standing.MODES))
+    mode = fields.String(required=True, validate=validate.OneOf(modes.MODES))
     sentence = fields.String(required=True)
     mappings = fields.Integer(required=True)
     unsent = fields.Integer(required=True)
@@ -67,7 +67,7 @@ class StuckQuerySchema(WireSchema):
     """Of which mode and kind, from where on."""
 
     tenant_id = TextField(metadata=_TENANT)
-    mode = fields.String(validate=validate.OneOf(standing.MODES))
+    mode = fields.String(validate=validate.OneOf(modes.MODES))
     kind = fields.String(validate=validate.OneOf(findings.KINDS))
     limit = fields.Integer(load_default=25, validate=validate.Range(min=1, max=100))
     cursor = TextField(validate=validate.Length(max=4000))
@@ -88,7 +88,7 @@ class StuckSchema(WireSchema):
     id = fields.String(required=True)
     kind = fields.String(required=True, validate=validate.OneOf(findings.KINDS))
     cause = fields.String(required=True)
-    mode = fields.String(required=True, validate=validate.OneOf(standing.MODES))
+    mode = fields.String(required=True, validate=validate.OneOf(modes.MODES))
     reason = fields.String(required=True)
     way_out = fields.String(required=True)
     may_retry = fields.Boolean(required=True)

@@ -28,6 +28,8 @@ def front() -> ResponseReturnValue:
         workers=app_runtime.hints.workers(),
         address=request.host_url.rstrip("/"),
         now=g.now,
+        demo=app_runtime.config.demo_url,
+        stand_in=app_runtime.config.stripe_api_base,
     )
 
 

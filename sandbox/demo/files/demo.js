@@ -60,7 +60,12 @@ const STATES = { draft: "draft, final an hour after its making", open: "final", 
 function invoices(customer) {
   const list = element("ul", undefined, "invoices");
   for (const each of customer.invoices) {
-    list.append(element("li", `Stripe’s invoice to ${day.format(new Date(each.end))}: ${dollars.format(each.total)}, ${STATES[each.status] || each.status}`));
+    const told = `Stripe’s invoice to ${day.format(new Date(each.end))}: ${dollars.format(each.total)}, ${STATES[each.status] || each.status}. `;
+    const same = Number(each.ours ?? 0) === Number(each.total);
+    const ours = each.ours === null ? "Ours: no amount" : `Ours: ${dollars.format(each.ours)} ${same ? "✓ same" : "✕ not the same"}`;
+    const item = element("li", told);
+    item.append(element("span", ours, same ? "same" : "behind"));
+    list.append(item);
   }
   return list;
 }
@@ -70,7 +75,9 @@ function card(customer) {
   const header = element("header");
   const money = element("p", undefined, "money");
   money.append(element("strong", customer.total === null ? "–" : dollars.format(customer.total)));
-  const heading = customer.projected === null ? " no price yet" : ` so far, ≈ ${dollars.format(customer.projected)} by the end`;
+  const used = customer.lines.some((each) => Number(each.ours) !== 0);
+  const pace = customer.projected === null ? "" : `, ≈ ${dollars.format(customer.projected)} by the end, at this pace`;
+  const heading = customer.total !== null ? ` so far${pace}` : used ? " no price yet" : " nothing used yet";
   money.append(element("span", heading));
   const when = element("p", `${day.format(new Date(customer.start))} – ${day.format(new Date(customer.end))}`, "when");
   when.title = `${customer.start} to ${customer.end}`;

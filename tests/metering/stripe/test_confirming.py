@@ -95,6 +95,36 @@ def test_an_old_push_of_unknown_outcome_is_decided_by_summaries(
     assert len(stripe.calls) == 1
 
 
+def test_a_call_that_hung_until_its_push_was_given_up_is_still_counted_and_taken_back(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    with unit_of_work(session):
+        [hanging] = deltas.claim(session, acme.tenant_id, now=AT).claims
+    later = push_all(session, acme, stripe, now=AT + RECOGNISED)
+    assert read(session, acme, stripe, now=later + SETTLING) == [Judged(rejected=1)]
+    later = push_all(session, acme, stripe, now=later + SETTLING)
+    assert (stripe.total(), states(session, acme)) == (3, ["rejected", "settled"])
+    with unit_of_work(session):
+        deltas.settle(session, [(hanging, stripe.send(hanging))], now=later)
+    assert (stripe.total(), states(session, acme)) == (6, ["settled", "settled"])
+    push_all(session, acme, stripe, now=later)
+    assert stripe.total() == 3
+
+
+def test_a_late_answer_does_not_bring_back_what_stripe_threw_away(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    with unit_of_work(session):
+        [claim] = deltas.claim(session, acme.tenant_id, now=AT).claims
+        push = session.get_one(Push, (acme.tenant_id, claim.identifier))
+        push.state = "rejected"  # by an error report that was quicker than the answer
+    with unit_of_work(session):
+        deltas.settle(session, [(claim, Outcome("accepted"))], now=AT)
+    assert states(session, acme) == ["rejected"]
+
+
 def test_a_drift_is_named_and_nothing_is_confirmed_or_sent_again(
     session: Session, acme: Connected, stripe: FakeStripe
 ) -> None:

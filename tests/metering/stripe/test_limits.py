@@ -2,7 +2,8 @@
 
 import pytest
 
-from metering.stripe.limits import CONNECTED_LIMIT, Limits, LocalLimiter, Mode
+from metering.stripe.limits import CONNECTED_LIMIT, Limits, LocalLimiter
+from metering.stripe.modes import Mode
 
 
 class Ticks:

@@ -12,10 +12,13 @@ from sqlalchemy import select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from metering.database import unit_of_work
 from metering.errors import ConflictError, ForbiddenError, InvalidInputError
+from metering.stripe import deltas
 from metering.stripe.driver import Driver, StripeFault
+from metering.stripe.look import LEASE
 from metering.stripe.models import Push
-from metering.stripe.recording import StripeBillingDriver
+from metering.stripe.recording import CALL, StripeBillingDriver, send
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
 
@@ -143,3 +146,19 @@ def test_what_cannot_be_sent_is_refused(
     with pytest.raises(InvalidInputError):
         record(face, acme, **changes)
     assert calls.sent == []
+
+
+def test_nothing_is_sent_that_could_outlive_its_lease(
+    session: Session, acme: Connected, calls: Calls
+) -> None:
+    add_mapping(session, acme)
+    use(session, acme, (3, NOON))
+    with unit_of_work(session):
+        [claim] = deltas.claim(session, acme.tenant_id, now=AT).claims
+    in_time, too_late = LEASE - CALL, LEASE - CALL + timedelta(seconds=1)
+    outcome = send(cast("Driver", calls), claim, now=AT + too_late)
+    assert (outcome.kind, outcome.is_certainly_not_taken, calls.sent) == ("retry", True, [])
+    assert send(cast("Driver", calls), claim, now=AT + in_time).kind == "accepted"
+    with unit_of_work(session):
+        deltas.settle(session, [(claim, outcome)], now=AT + too_late)
+    assert session.get_one(Push, (acme.tenant_id, claim.identifier)).is_uncertain is False

@@ -89,6 +89,16 @@ def test_tiers_show_when_they_are_asked_for(shop):
     assert len(listed.tiers) == 2
 
 
+def test_a_price_without_tiers_is_shown_without_them_when_they_are_asked_for(shop):
+    """As our own listing asks, for every price of an account at once."""
+    made = shop.price(unit_amount=1)
+    shop.graduated(shop.meter())
+    paths = ["tiers", "currency_options.tiers"]
+    assert "tiers" not in shop.v1.prices.retrieve(made.id, {"expand": paths}).to_dict()
+    listed = shop.v1.prices.list({"expand": [f"data.{path}" for path in paths]}).data
+    assert sorted("tiers" in each.to_dict() for each in listed) == [False, True]
+
+
 @pytest.mark.parametrize(
     ("path", "told"), [("nothing", "cannot be expanded"), ("a.b.c.d.e", "more than 4 levels")]
 )

@@ -75,7 +75,7 @@ def test_a_clock_goes_forward_only(shop, clock):
 def test_a_deleted_clock_takes_its_customers_along(shop, clock, customer):
     made = shop.subscribe(customer, shop.price(unit_amount=5, recurring={"interval": "month"}))
     assert [each.id for each in shop.v1.customers.list({"test_clock": clock.id})] == [customer.id]
-    assert shop.v1.test_helpers.test_clocks.delete(clock.id).deleted
+    assert shop.v1.test_helpers.test_clocks.delete(clock.id).id == clock.id
     assert shop.v1.customers.retrieve(customer.id).deleted
     assert shop.v1.subscriptions.retrieve(made.id).status == "canceled"
     assert shop.v1.test_helpers.test_clocks.list().data == []

@@ -202,13 +202,15 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     if not answers:
         return
     settling = _Settling(session, next(iter(answers.values()))[0].tenant_id, now)
-    for push in session.scalars(
+    pushes = session.scalars(
         select(Push)
         .where(Push.tenant_id == settling.tenant_id, Push.identifier.in_(answers))
         .order_by(Push.identifier)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).all():
+    ).all()
+    settling.lock_connections(claimed.stream for claimed, _ in answers.values())
+    for push in pushes:
         claimed, outcome = answers[push.identifier]
         is_latest = push.attempts == claimed.attempts
         is_accepted = outcome.kind == "accepted"
@@ -232,8 +234,14 @@ class _Settling:
         # What Stripe has less, or more, of than was thought.
         self.again: list[Push] = []
 
+    def lock_connections(self, streams: Iterable[StreamKey]) -> None:
+        """In the same order everywhere: two who settle at once never wait in a circle."""
+        for mode, account_id in sorted({(each.mode, each.account_id) for each in streams}):
+            found = connections.find(self.session, self.tenant_id, mode, account_id)
+            self._connections[mode, account_id] = found
+
     def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
-        now, connection = self.now, self._connection(stream)
+        now, connection = self.now, self._connections[stream.mode, stream.account_id]
         push.outcomes = push.attempts
         match outcome.kind:
             case "accepted":
@@ -289,12 +297,6 @@ class _Settling:
         push.state, push.is_missing = "settled", False
         push.settled_at, push.error = self.now, None
         self._accepted.add(push.stream_id)
-
-    def _connection(self, stream: StreamKey) -> Connection:
-        key = stream.mode, stream.account_id
-        if key not in self._connections:
-            self._connections[key] = connections.find(self.session, self.tenant_id, *key)
-        return self._connections[key]
 
 
 def _backoff(push: Push) -> timedelta:

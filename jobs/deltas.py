@@ -2,10 +2,12 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import stripe_calls
 from jobs.runtime import config, hints, step
@@ -78,19 +80,31 @@ def tick() -> None:
     """Wake the tenants that have something to tell; push here while Redis is away."""
     with step() as (session, now):
         busy = installation.tenants_with_pushes(session, now=now)
-    for tenant_id in busy:
-        if not hints().push(tenant_id):
-            push(tenant_id)
+    _of_each(busy, lambda tenant_id: hints().push(tenant_id) or push(tenant_id))
 
 
 def confirm_all() -> None:
     """Have every connected tenant's pushes confirmed, and its gauges carried over."""
     with step() as (session, _):
         connected = installation.connected_tenants(session)
-    for tenant_id in connected:
+    _of_each(connected, _carry)
+
+
+def _carry(tenant_id: str) -> None:
+    cursor: rollover.Gauge | None = rollover.FIRST
+    while cursor is not None:
         with step() as (session, now):
-            rollover.carry(session, tenant_id, now=now)
-        hints().push(tenant_id)
+            _, cursor = rollover.carry(session, tenant_id, now=now, after=cursor)
+    hints().push(tenant_id)
+
+
+def _of_each(tenant_ids: Sequence[str], work: Callable[[str], object]) -> None:
+    """One tenant's trouble is not the next one's."""
+    for tenant_id in tenant_ids:
+        try:
+            work(tenant_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.error("a tenant's turn failed", extra={"tenant": tenant_id}, exc_info=error)
 
 
 @cache

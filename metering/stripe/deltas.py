@@ -206,20 +206,23 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     if not answers:
         return
     settling = _Settling(session, next(iter(answers.values()))[0].tenant_id, now)
-    for push in session.scalars(
+    pushes = session.scalars(
         select(Push)
         .where(Push.tenant_id == settling.tenant_id, Push.identifier.in_(answers))
         .order_by(Push.identifier)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).all():
+    ).all()
+    settling.lock_connections(claimed.stream for claimed, _ in answers.values())
+    for push in pushes:
         claimed, outcome = answers[push.identifier]
         is_latest = push.attempts == claimed.attempts
         is_accepted = outcome.kind == "accepted"
         if push.state in OPEN_STATES and (is_latest or is_accepted):
             settling.settle(push, claimed.stream, outcome)
         elif push.is_missing and is_accepted:
-            settling.settle_late(push, claimed.stream, outcome)
+            settling.settle(push, claimed.stream, outcome)
+            settling.again.append(push)
     settling.finish()
     said = (
         (claimed.stream.mode, outcome.kind if outcome.is_sent else tally.NOT_SENT)
@@ -235,10 +238,17 @@ class _Settling:
         self.session, self.tenant_id, self.now = session, tenant_id, now
         self._connections: dict[tuple[str, str], Connection] = {}
         self._accepted: set[str] = set()
-        self._reopened: list[Push] = []
+        # What Stripe has less, or more, of than was thought.
+        self.again: list[Push] = []
+
+    def lock_connections(self, streams: Iterable[StreamKey]) -> None:
+        """In the same order everywhere: two who settle at once never wait in a circle."""
+        for mode, account_id in sorted({(each.mode, each.account_id) for each in streams}):
+            found = connections.find(self.session, self.tenant_id, mode, account_id)
+            self._connections[mode, account_id] = found
 
     def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
-        now, connection = self.now, self._connection(stream)
+        now, connection = self.now, self._connections[stream.mode, stream.account_id]
         push.outcomes = push.attempts
         match outcome.kind:
             case "accepted":
@@ -274,16 +284,11 @@ class _Settling:
                 else:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
-                self._reopened.append(push)
-
-    def settle_late(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
-        """Of a push that was given up: what was sent in its place is too much now."""
-        self.settle(push, stream, outcome)
-        self._reopened.append(push)
+                self.again.append(push)
 
     def finish(self) -> None:
         """Streams that Stripe takes again are not blocked any more; what it refused is unsent."""
-        reopen(self.session, self.tenant_id, self._reopened, now=self.now)
+        reopen(self.session, self.tenant_id, self.again, now=self.now)
         if self._accepted:
             self.session.execute(
                 update(PushStream)
@@ -299,12 +304,6 @@ class _Settling:
         push.state, push.is_missing = "settled", False
         push.settled_at, push.error = self.now, None
         self._accepted.add(push.stream_id)
-
-    def _connection(self, stream: StreamKey) -> Connection:
-        key = stream.mode, stream.account_id
-        if key not in self._connections:
-            self._connections[key] = connections.find(self.session, self.tenant_id, *key)
-        return self._connections[key]
 
 
 def _backoff(push: Push) -> timedelta:

@@ -64,14 +64,6 @@ _ALL = _WRITE.format(
 )
 
 
-_INSTANT = _WRITE.format(
-    segments="""SELECT %(customer_ref)s::text AS customer_ref,
-                       %(segment_start)s::timestamptz AS segment_start""",
-    destinations=_DESTINATIONS,
-    once_more=_SOONER,
-)
-
-
 def mark(
     session: Session,
     tenant_id: str,
@@ -131,7 +123,7 @@ class Stretch:
     until: datetime
 
 
-_MANY = """
+_AT_ONCE = """
 INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
 SELECT DISTINCT %(tenant_id)s, way.mode, w.customer_ref, w.metric, s.segment_start,
        %(now)s::timestamptz, greatest(%(now)s::timestamptz, s.segment_start)
@@ -139,7 +131,16 @@ FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(sinces)s::timestamptz[],
             %(untils)s::timestamptz[]) AS w (customer_ref, metric, since, until)
 JOIN mappings m ON m.tenant_id = %(tenant_id)s AND m.metric = w.metric
 CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
-CROSS JOIN LATERAL (
+CROSS JOIN LATERAL ({segments}) AS s
+WHERE way.is_on
+  AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
+  AND (way.mode = 'test' OR EXISTS (
+      SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
+ORDER BY 2, 3, 4, 5
+ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) {once_more}
+"""
+_MANY = _AT_ONCE.format(
+    segments="""
     SELECT segment_start FROM segments
     WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
       AND segment_start >= w.since AND segment_start < w.until
@@ -148,21 +149,29 @@ CROSS JOIN LATERAL (
     JOIN pushes p ON p.tenant_id = %(tenant_id)s AND p.stream_id = f.stream_id
     WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = w.customer_ref
       AND f.metric = w.metric AND p.segment_start >= w.since AND p.segment_start < w.until
-) AS s
-WHERE way.is_on
-  AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
-  AND (way.mode = 'test' OR EXISTS (
-      SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
-ORDER BY 2, 3, 4, 5
-ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) DO UPDATE SET
+    """,
+    once_more="""DO UPDATE SET
     changed_at = excluded.changed_at, due_at = least(unsent.due_at, excluded.due_at)
-"""
+    """,
+)
+_INSTANTS = _AT_ONCE.format(segments="SELECT w.since AS segment_start", once_more="DO NOTHING")
 
 
 def mark_many(
     session: Session, tenant_id: str, stretches: Iterable[Stretch], *, now: datetime
 ) -> None:
     """As `mark`, all at once: the rows are locked in the order in which the fold locks them."""
+    _write_at_once(session, _MANY, tenant_id, stretches, now)
+
+
+def suspect(session: Session, tenant_id: str, at: Iterable[Stretch], *, now: datetime) -> None:
+    """Have the beginnings of these looked at, of which there may be no segment and no push yet."""
+    _write_at_once(session, _INSTANTS, tenant_id, at, now)
+
+
+def _write_at_once(
+    session: Session, statement: str, tenant_id: str, stretches: Iterable[Stretch], now: datetime
+) -> None:
     ordered = sorted(set(stretches))
     if not ordered:
         return
@@ -174,28 +183,7 @@ def mark_many(
         "untils": [each.until for each in ordered],
         "now": now,
     }
-    session.connection().exec_driver_sql(_MANY, parameters)
-
-
-def suspect(
-    session: Session,
-    tenant_id: str,
-    customer_ref: str,
-    metric: str,
-    segment_start: datetime,
-    *,
-    now: datetime,
-) -> None:
-    """Have an instant looked at that has no segment and no push yet."""
-    parameters = {
-        "tenant_id": tenant_id,
-        "customer_ref": customer_ref,
-        "metric": metric,
-        "segment_start": segment_start,
-        "now": now,
-        "urgent": False,
-    }
-    session.connection().exec_driver_sql(_INSTANT, parameters)
+    session.connection().exec_driver_sql(statement, parameters)
 
 
 def mark_metric(

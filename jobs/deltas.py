@@ -2,16 +2,19 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import stripe_calls
 from jobs.runtime import config, hints, step
 from jobs.stripe_calls import ORDINARY_SHARE
 from metering import installation
 from metering.stripe import confirming, deltas, rollover, unsent
+from metering.stripe.backlog import Backlog
 from metering.stripe.deltas import Claim, Outcome
 
 log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ def push(tenant_id: str) -> int:
     """Push what is due of a tenant until nothing is, or time is up. Returns: calls made."""
     hints().lower_push_flag(tenant_id)
     started, calls = time.monotonic(), 0
-    cadence = _Cadence(tenant_id)
+    cadence, backlog = _Cadence(tenant_id), Backlog(tenant_id)
     with step() as (session, now):
         unsent.release_due(session, tenant_id, now=now, later=now + HELD_FOR)
     while time.monotonic() - started < RUN_SECONDS:
@@ -41,50 +44,67 @@ def push(tenant_id: str) -> int:
                 now=now,
                 default_account=config().stripe_account,
                 cadence=cadence,
+                backlog=backlog,
             )
         if turn.claims:
             outcomes = _send(turn.claims)
             with step() as (session, now):
                 deltas.settle(session, outcomes, now=now)
             calls += len(outcomes)
-        elif not turn.rows:
-            confirm(tenant_id)
+        elif not turn.rows and not confirm(tenant_id):
             return calls
+    # Also of a tenant that always has something to tell: what is in doubt blocks its stream.
+    confirm(tenant_id)
     hints().push(tenant_id)
     return calls
 
 
-def confirm(tenant_id: str) -> None:
-    """Read Stripe's own totals where they are wanted, and settle what they tell."""
+def confirm(tenant_id: str) -> int:
+    """Read Stripe's own totals of some streams where they are wanted, and settle what they tell.
+
+    Returns: streams asked about.
+    """
     with step() as (session, now):
         checks = confirming.due(session, tenant_id, now=now)
-    for check in checks:
-        totals = stripe_calls.hourly_totals(check)
+    for check, totals in zip(checks, _pool().map(stripe_calls.hourly_totals, checks), strict=True):
         if totals is None:
             continue
         with step() as (session, now):
             judged = confirming.judge(session, check, totals, now=now)
         if judged.rejected or judged.drifted:
             log.warning("stripe does not hold what was pushed", extra={"pushes": judged.rejected})
+    return len(checks)
 
 
 def tick() -> None:
     """Wake the tenants that have something to tell; push here while Redis is away."""
     with step() as (session, now):
         busy = installation.tenants_with_pushes(session, now=now)
-    for tenant_id in busy:
-        if not hints().push(tenant_id):
-            push(tenant_id)
+    _of_each(busy, lambda tenant_id: hints().push(tenant_id) or push(tenant_id))
 
 
 def confirm_all() -> None:
     """Have every connected tenant's pushes confirmed, and its gauges carried over."""
     with step() as (session, _):
         connected = installation.connected_tenants(session)
-    for tenant_id in connected:
+    _of_each(connected, _carry)
+
+
+def _carry(tenant_id: str) -> None:
+    cursor: rollover.Gauge | None = rollover.FIRST
+    while cursor is not None:
         with step() as (session, now):
-            rollover.carry(session, tenant_id, now=now)
-        hints().push(tenant_id)
+            _, cursor = rollover.carry(session, tenant_id, now=now, after=cursor)
+    hints().push(tenant_id)
+
+
+def _of_each(tenant_ids: Sequence[str], work: Callable[[str], object]) -> None:
+    """One tenant's trouble is not the next one's."""
+    for tenant_id in tenant_ids:
+        try:
+            work(tenant_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.error("a tenant's turn failed", extra={"tenant": tenant_id}, exc_info=error)
 
 
 @cache

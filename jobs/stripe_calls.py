@@ -54,17 +54,20 @@ def send(claim: Claim) -> Outcome:
 def hourly_totals(check: Check) -> Mapping[datetime, Decimal] | None:
     """Stripe's totals of a stream by the hour; None if it cannot be asked just now."""
     stream = check.stream
+    totals: dict[datetime, Decimal] = {}
     try:
-        found = driver().summaries(
-            cast(Mode, stream.mode),
-            stream.account_id,
-            check.meter_id,
-            stream.stripe_customer,
-            check.start_at,
-            check.end_at,
-            window="hour",
-        )
+        for meter_id in check.meter_ids:
+            for summary in driver().summaries(
+                cast(Mode, stream.mode),
+                stream.account_id,
+                meter_id,
+                stream.stripe_customer,
+                check.start_at,
+                check.end_at,
+                window="hour",
+            ):
+                totals[summary.start_at] = totals.get(summary.start_at, Decimal(0)) + summary.value
     except StripeFault as fault:
         log.warning("a summary could not be read", extra={"kind": fault.kind})
         return None
-    return {summary.start_at: summary.value for summary in found}
+    return totals

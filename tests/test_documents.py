@@ -1,5 +1,6 @@
 """The documents point to what exists, and the lock files to no place."""
 
+import json
 import re
 from pathlib import Path
 
@@ -20,6 +21,18 @@ def test_every_relative_link_leads_somewhere(repository: Path) -> None:
         if "://" not in target and not (path.parent / target).exists()
     ]
     assert dead == []
+
+
+def test_every_setting_of_stripes_is_where_people_look_for_it(repository: Path) -> None:
+    source = (repository / "webapp" / "config.py").read_text()
+    names = set(re.findall(r'"(STRIPE_[A-Z_]+)"', source))
+    assert len(names) >= 8
+    for document in (".env.example", "README.md"):
+        text = (repository / document).read_text()
+        assert {name for name in names if name not in text} == set(), document
+    # A platform has no stand-in beside it.
+    offered = json.loads((repository / "app.json").read_text())["env"]
+    assert names - {"STRIPE_API_BASE"} <= set(offered)
 
 
 def test_lock_files_carry_hashes_and_no_index_address(repository: Path) -> None:

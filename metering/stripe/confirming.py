@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from metering.stripe import deltas, tally
 from metering.stripe.destinations import StreamKey
+from metering.stripe.digits import quantised
 from metering.stripe.models import Push
 
 # How long Stripe's summaries may lag behind what it accepted.
@@ -31,12 +32,15 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Check:
-    """A stream whose summaries are to be read by the hour; `[start_at, end_at)` are whole hours."""
+    """A stream whose summaries are to be read by the hour; `[start_at, end_at)` are whole hours.
+
+    meter_ids: all that have, or had, the event's name: a push went to the one that was active then.
+    """
 
     tenant_id: str
     stream_id: str
     stream: StreamKey
-    meter_id: str
+    meter_ids: tuple[str, ...]
     start_at: datetime
     end_at: datetime
 
@@ -58,9 +62,8 @@ def due(session: Session, tenant_id: str, *, now: datetime, most: int = 20) -> l
     for row in rows:
         stream = StreamKey(row.mode, row.account_id, row.event_name, row.stripe_customer)
         start = _hour(row.first_at)
-        checks.append(
-            Check(tenant_id, row.stream_id, stream, row.meter_id, start, _hour(row.last_at) + HOUR)
-        )
+        end = _hour(row.last_at) + HOUR
+        checks.append(Check(tenant_id, row.stream_id, stream, tuple(row.meter_ids), start, end))
         # Whoever asks next asks about others.
         session.connection().exec_driver_sql(
             _ASKED,
@@ -75,7 +78,7 @@ def due(session: Session, tenant_id: str, *, now: datetime, most: int = 20) -> l
 
 
 _DUE = """
-SELECT t.stream_id, t.mode, t.account_id, t.event_name, t.stripe_customer, m.meter_id,
+SELECT t.stream_id, t.mode, t.account_id, t.event_name, t.stripe_customer, m.meter_ids,
        asked.first_at, asked.last_at
 FROM (
     SELECT p.stream_id, min(p.stamped_at) AS first_at, max(p.stamped_at) AS last_at,
@@ -95,9 +98,13 @@ CROSS JOIN LATERAL (
     FROM push_streams
     WHERE tenant_id = %(tenant_id)s AND stream_id = asked.stream_id OFFSET 0
 ) AS t
-JOIN stripe_meters m ON m.tenant_id = %(tenant_id)s AND m.mode = t.mode
-    AND m.account_id = t.account_id AND m.event_name = t.event_name
-WHERE (asked.is_doubtful OR t.confirmed_at IS NULL OR t.confirmed_at <= %(read_before)s)
+CROSS JOIN LATERAL (
+    SELECT array_agg(meter_id ORDER BY meter_id) AS meter_ids FROM stripe_meters
+    WHERE tenant_id = %(tenant_id)s AND mode = t.mode AND account_id = t.account_id
+      AND event_name = t.event_name
+) AS m
+WHERE m.meter_ids IS NOT NULL
+  AND (asked.is_doubtful OR t.confirmed_at IS NULL OR t.confirmed_at <= %(read_before)s)
   AND NOT EXISTS (SELECT 1 FROM stripe_connections c WHERE c.tenant_id = %(tenant_id)s
       AND c.mode = t.mode AND c.account_id = t.account_id AND c.halted_until > %(now)s)
 ORDER BY asked.is_doubtful DESC, asked.first_at LIMIT %(most)s
@@ -129,7 +136,7 @@ def judge(
 
     totals: by the start of the UTC hour; an hour that is missing is 0.
     An hour with a push that is on its way, or that Stripe accepted too lately to show it, says
-    nothing unless it agrees already.
+    nothing: a total that agrees already may do so by what cancels out.
     """
     pushes = session.scalars(
         select(Push)
@@ -140,14 +147,16 @@ def judge(
             Push.stamped_at >= check.start_at,
             Push.stamped_at < check.end_at,
         )
-        .order_by(Push.stamped_at, Push.identifier)
+        # As whoever else locks several: by identifier.
+        .order_by(Push.identifier)
         .with_for_update()
         .execution_options(populate_existing=True)
     ).all()
     by_hour: dict[datetime, list[Push]] = defaultdict(list)
-    for push in pushes:
+    for push in sorted(pushes, key=lambda push: (push.stamped_at, push.identifier)):
         by_hour[_hour(push.stamped_at)].append(push)
-    confirmed = rejected = drifted = 0
+    confirmed = drifted = 0
+    gone: list[Push] = []
     for hour, held in by_hour.items():
         found, missing = _judge_hour(held, totals.get(hour, Decimal(0)), now)
         for push in found:
@@ -155,29 +164,34 @@ def judge(
             _confirm(push, now)
         for push in missing:
             push.state, push.is_missing, push.error = "rejected", True, _MISSING
-            deltas.reopen(session, push, now=now)
-            rejected += 1
+            gone.append(push)
         if not found and not missing and _is_calm(held, now):
             drifted += 1
             _note_drift(held, totals.get(hour, Decimal(0)))
-    session.flush()
-    verdicts = ["confirmed"] * confirmed + ["missing"] * rejected
+    deltas.reopen(session, check.tenant_id, gone, now=now)
+    verdicts = ["confirmed"] * confirmed + ["missing"] * len(gone)
     tally.add(session, check.tenant_id, ((check.stream.mode, each) for each in verdicts))
-    return Judged(confirmed, rejected, drifted)
+    return Judged(confirmed, len(gone), drifted)
 
 
 def _judge_hour(
     pushes: Sequence[Push], total: Decimal, now: datetime
 ) -> tuple[Sequence[Push], Sequence[Push]]:
     """(those that Stripe has, those that it has not); both empty where it cannot be told."""
-    if sum((push.quantity for push in pushes), Decimal(0)) == total:
-        return [push for push in pushes if push.state != "claimed"], []
+    if not _is_calm(pushes, now):
+        return [], []
+    if _is_total(pushes, total):
+        return pushes, []
     doubtful = [push for push in pushes if push.state in DOUBTFUL]
-    if not doubtful or not _is_calm(pushes, now) or len(doubtful) > MOST_TOLD_APART:
+    if not doubtful or len(doubtful) > MOST_TOLD_APART:
         return [], []
     certain = [push for push in pushes if push.state not in DOUBTFUL]
-    rest = total - sum((push.quantity for push in certain), Decimal(0))
-    fitting = list(_summing_to(doubtful, rest))
+    fitting = [
+        chosen
+        for count in range(len(doubtful) + 1)
+        for chosen in combinations(doubtful, count)
+        if _is_total([*certain, *chosen], total)
+    ]
     # Several ways to make up the total tell nothing of any one push.
     if len(fitting) != 1:
         return [], []
@@ -185,11 +199,9 @@ def _judge_hour(
     return [*certain, *there], [push for push in doubtful if push not in there]
 
 
-def _summing_to(pushes: Sequence[Push], total: Decimal) -> Iterable[tuple[Push, ...]]:
-    for count in range(len(pushes) + 1):
-        for chosen in combinations(pushes, count):
-            if sum((push.quantity for push in chosen), Decimal(0)) == total:
-                yield chosen
+def _is_total(pushes: Iterable[Push], total: Decimal) -> bool:
+    """To fifteen digits: Stripe tells no more of a total, and several pushes may need more."""
+    return quantised(sum((push.quantity for push in pushes), Decimal(0))) == quantised(total)
 
 
 def _is_calm(pushes: Sequence[Push], now: datetime) -> bool:

@@ -9,7 +9,8 @@ expired. What Stripe holds of a segment is the sum of its pushes that were not r
 therefore counts from the moment it is claimed, and nothing is ever sent that no row promised.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,10 +19,12 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from metering.stripe import connections, look, tally, unsent
+from metering.stripe import connections, tally, unsent
+from metering.stripe.backlog import Backlog
 from metering.stripe.destinations import StreamKey
 from metering.stripe.look import LEASE, Cadence, Look, key_of
 from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream, StreamSource
+from metering.stripe.spans import Periods, Source
 
 # Stripe recognises an identifier for at least a day; beyond, only its summaries can tell.
 RECOGNISED = timedelta(hours=23)
@@ -32,6 +35,7 @@ BLOCKED = timedelta(hours=1)
 SLOWEST = timedelta(minutes=2)
 # No billing period is longer.
 LONGEST_PERIOD = timedelta(days=3 * 366)
+INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,20 @@ def claim(
     default_account: str | None = None,
     cadence: Cadence = ten_seconds,
     most: int = MOST,
+    backlog: Backlog | None = None,
 ) -> Turn:
     """Write down what is to be sent next, at most one push per stream, before anyone sends it.
 
     Also takes over pushes whose lease has expired; of those whose outcome is unknown and which
     Stripe might no longer recognise its summaries decide: they become `ambiguous`.
     default_account: the keys' own, for mappings that name none.
+    backlog: kept by whoever claims again and again, so that a long one is not ranked each time.
     """
     again = _expired(session, tenant_id, now, most)
     if len(again) >= most:
         return Turn(again, 0)
-    rows = look.due(session, tenant_id, now=now, most=most - len(again))
+    backlog = backlog or Backlog(tenant_id)
+    rows = backlog.take(session, now=now, most=most - len(again))
     looking = Look(session, tenant_id, now, default_account, cadence, most - len(again))
     fresh = [_claim_of(*made) for made in looking.push(rows)]
     return Turn([*again, *fresh], len(rows))
@@ -109,11 +116,18 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
         return []
     halted = connections.halted(session, tenant_id, now)
     streams = _streams_of(session, tenant_id, {push.stream_id for push in pushes})
-    claims = []
+    final = _of_final_invoices(session, tenant_id, pushes, streams)
+    claims, dropped = [], []
     for push in pushes:
         stream = streams[push.stream_id]
         halted_until = halted.get((stream.mode, stream.account_id))
-        if halted_until is not None:
+        if push.identifier in final and _may_be_there(push):
+            _leave_to_summaries(push, _TOO_LATE_TO_RESEND, now)
+        elif push.identifier in final:
+            # Looked at again, it becomes a decision.
+            push.state, push.error = "rejected", _TOO_LATE_TO_RESEND
+            dropped.append(push)
+        elif halted_until is not None:
             push.lease_until = halted_until
         elif now - push.claimed_at >= RECOGNISED and _may_be_there(push):
             _leave_to_summaries(push, _TOO_OLD_TO_RESEND, now)
@@ -121,8 +135,35 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
             push.is_uncertain = _may_be_there(push)
             push.attempts, push.lease_until = push.attempts + 1, now + LEASE
             claims.append(_claim_of(push, stream))
-    session.flush()
+    reopen(session, tenant_id, dropped, now=now)
     return claims
+
+
+def _of_final_invoices(
+    session: Session, tenant_id: str, pushes: Sequence[Push], streams: Mapping[str, PushStream]
+) -> set[str]:
+    """The pushes whose period's invoice became final while they were on their way: sent again,
+    Stripe would take them and bill them on no invoice."""
+    fed = session.scalars(
+        select(StreamSource).where(
+            StreamSource.tenant_id == tenant_id, StreamSource.stream_id.in_(streams)
+        )
+    ).all()
+    sources: dict[str, list[Source]] = {stream_id: [] for stream_id in streams}
+    for row in fed:
+        sources[row.stream_id].append(Source(row.customer_ref, row.metric))
+    periods = Periods(session, tenant_id, (one for found in sources.values() for one in found))
+    return {
+        push.identifier
+        for push in pushes
+        if push.basis != "direct"
+        and any(
+            period.is_final and period.mode == streams[push.stream_id].mode
+            for period in (
+                periods.at(source, push.segment_start) for source in sources[push.stream_id]
+            )
+        )
+    }
 
 
 def _may_be_there(push: Push) -> bool:
@@ -165,13 +206,15 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
     if not answers:
         return
     settling = _Settling(session, next(iter(answers.values()))[0].tenant_id, now)
-    for push in session.scalars(
+    pushes = session.scalars(
         select(Push)
         .where(Push.tenant_id == settling.tenant_id, Push.identifier.in_(answers))
         .order_by(Push.identifier)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).all():
+    ).all()
+    settling.lock_connections(claimed.stream for claimed, _ in answers.values())
+    for push in pushes:
         claimed, outcome = answers[push.identifier]
         is_latest = push.attempts == claimed.attempts
         is_accepted = outcome.kind == "accepted"
@@ -179,7 +222,7 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
             settling.settle(push, claimed.stream, outcome)
         elif push.is_missing and is_accepted:
             settling.settle(push, claimed.stream, outcome)
-            reopen(session, push, now=now)
+            settling.again.append(push)
     settling.finish()
     said = (
         (claimed.stream.mode, outcome.kind if outcome.is_sent else tally.NOT_SENT)
@@ -195,9 +238,17 @@ class _Settling:
         self.session, self.tenant_id, self.now = session, tenant_id, now
         self._connections: dict[tuple[str, str], Connection] = {}
         self._accepted: set[str] = set()
+        # What Stripe has less, or more, of than was thought.
+        self.again: list[Push] = []
+
+    def lock_connections(self, streams: Iterable[StreamKey]) -> None:
+        """In the same order everywhere: two who settle at once never wait in a circle."""
+        for mode, account_id in sorted({(each.mode, each.account_id) for each in streams}):
+            found = connections.find(self.session, self.tenant_id, mode, account_id)
+            self._connections[mode, account_id] = found
 
     def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
-        now, connection = self.now, self._connection(stream)
+        now, connection = self.now, self._connections[stream.mode, stream.account_id]
         push.outcomes = push.attempts
         match outcome.kind:
             case "accepted":
@@ -233,10 +284,11 @@ class _Settling:
                 else:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
+                self.again.append(push)
 
     def finish(self) -> None:
-        """Streams that Stripe takes again are not blocked any more."""
-        self.session.flush()
+        """Streams that Stripe takes again are not blocked any more; what it refused is unsent."""
+        reopen(self.session, self.tenant_id, self.again, now=self.now)
         if self._accepted:
             self.session.execute(
                 update(PushStream)
@@ -253,12 +305,6 @@ class _Settling:
         push.settled_at, push.error = self.now, None
         self._accepted.add(push.stream_id)
 
-    def _connection(self, stream: StreamKey) -> Connection:
-        key = stream.mode, stream.account_id
-        if key not in self._connections:
-            self._connections[key] = connections.find(self.session, self.tenant_id, *key)
-        return self._connections[key]
-
 
 def _backoff(push: Push) -> timedelta:
     return min(timedelta(seconds=2 ** min(push.attempts, 10)), SLOWEST)
@@ -270,42 +316,39 @@ def _leave_to_summaries(push: Push, reason: str, now: datetime) -> None:
 
 
 def block(session: Session, push: Push, kind: str, reason: str, *, now: datetime) -> None:
-    """Send nothing of the push's stream for a while, and look at its segment again then."""
+    """Send nothing of the push's stream for a while; what it carried is to be reopened."""
     stream = _streams_of(session, push.tenant_id, [push.stream_id])[push.stream_id]
     stream.blocked_kind, stream.blocked_reason = kind, reason
     stream.blocked_at, stream.retry_at = now, now + BLOCKED
-    reopen(session, push, now=now)
 
 
-def reopen(session: Session, push: Push, *, now: datetime) -> None:
-    """Have the push's segment looked at again: what it carried is not at Stripe."""
+def reopen(session: Session, tenant_id: str, pushes: Sequence[Push], *, now: datetime) -> None:
+    """Have the segments of pushes looked at again: what they carried is not at Stripe.
+
+    Of a period, whatever may ask for it: at its very start there may be no mapping yet.
+    """
     session.flush()
-    sources = session.scalars(
+    if not pushes:
+        return
+    sources: dict[str, list[StreamSource]] = defaultdict(list)
+    for source in session.scalars(
         select(StreamSource).where(
-            StreamSource.tenant_id == push.tenant_id, StreamSource.stream_id == push.stream_id
+            StreamSource.tenant_id == tenant_id,
+            StreamSource.stream_id.in_({push.stream_id for push in pushes}),
         )
-    ).all()
-    for source in sources:
-        if push.basis == "period":
-            # Whatever of the period asks for it: at its very start there may be no mapping yet.
-            unsent.mark(
-                session,
-                push.tenant_id,
-                source.customer_ref,
-                source.metric,
-                since=push.segment_start,
-                until=push.segment_start + LONGEST_PERIOD,
-                now=now,
-            )
-        else:
-            unsent.mark_segment(
-                session,
-                push.tenant_id,
-                source.customer_ref,
-                source.metric,
-                push.segment_start,
-                now=now,
-            )
+    ):
+        sources[source.stream_id].append(source)
+    stretches = [
+        unsent.Stretch(
+            source.customer_ref,
+            source.metric,
+            push.segment_start,
+            push.segment_start + (LONGEST_PERIOD if push.basis == "period" else INSTANT),
+        )
+        for push in pushes
+        for source in sources[push.stream_id]
+    ]
+    unsent.mark_many(session, tenant_id, stretches, now=now)
 
 
 def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:
@@ -319,10 +362,10 @@ def unblock(session: Session, stream: PushStream, *, now: datetime) -> None:
         )
     ).all()
     for push in pushes:
-        if push.state == "rejected":
-            reopen(session, push, now=now)
-        elif push.error is not None:
+        if push.state == "claimed" and push.error is not None:
             push.lease_until = min(push.lease_until, now)
+    rejected = [push for push in pushes if push.state == "rejected"]
+    reopen(session, stream.tenant_id, rejected, now=now)
 
 
 def _streams_of(session: Session, tenant_id: str, ids: Iterable[str]) -> dict[str, PushStream]:
@@ -349,6 +392,10 @@ def _claim_of(push: Push, stream: PushStream, is_urgent: bool = False) -> Claim:
 _TOO_OLD_TO_RESEND = (
     "its outcome is not known, and it is too old for Stripe to recognise its identifier: Stripe's"
     " own total will tell"
+)
+_TOO_LATE_TO_RESEND = (
+    "the period's invoice became final while this was on its way: Stripe's own total will tell"
+    " whether it was taken before"
 )
 _UNEXPECTED_DUPLICATE = (
     "Stripe says that it has this identifier already, at our first attempt: Stripe's own total will"

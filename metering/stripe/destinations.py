@@ -38,6 +38,7 @@ class Destination:
     """A stream that a mapping leads to, and how the metric is read for it.
 
     since, until: the mapping's time.  is_pinned: usage has gone to Stripe by the mapping before.
+    read_at: the mapping's `updated_at` when it was read.
     carries_over: a gauge that stands until it is reported anew.
     """
 
@@ -47,6 +48,7 @@ class Destination:
     since: datetime
     until: datetime | None
     is_pinned: bool
+    read_at: datetime
     carries_over: bool = False
 
     @property
@@ -276,6 +278,7 @@ class Atlas:
             since=mapping.effective_from,
             until=mapping.effective_until,
             is_pinned=mapping.pushed_at is not None,
+            read_at=mapping.updated_at,
             carries_over=metric is not None and metric.carry_over,
         )
 
@@ -476,7 +479,10 @@ _UNMAPPED = (
     "which customer of Stripe {ref} is in {mode} mode is not known: set it at /v1/customers, or"
     " metadata[stripemeter_customer_ref] of the customer in Stripe"
 )
-_DELETED = "the customer {customer} was deleted in Stripe: nothing can be billed to it any more"
+_DELETED = (
+    "the customer {customer} was deleted in Stripe, which bills nothing to it any more: name"
+    " another of Stripe's customers at /v1/customers, or bill what is left by hand"
+)
 _CONFLICT = (
     "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"
     " usage on each of them; end all but one"

@@ -3,7 +3,7 @@
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from metering.catalog.models import MetricMapping
 from metering.stripe import amounts, connections, holding, unsent
 from metering.stripe.amounts import SegmentKey
+from metering.stripe.backlog import Row
 from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
 from metering.stripe.digits import truncated
 from metering.stripe.models import Push, PushStream, StreamSource
@@ -25,58 +26,9 @@ LEASE = timedelta(seconds=90)
 OLDEST = timedelta(days=35) - timedelta(hours=1)
 # How long a row whose stream is busy is left alone.
 BUSY = timedelta(seconds=2)
-# Rows a look takes for each push that it may make, and of one customer's metric at most.
-ROWS_PER_PUSH = 2
-OF_ONE = 24
 
 # The least time between two pushes of one segment, by (mode, account).
 Cadence = Callable[[str, str], timedelta]
-
-
-# A few rows of each customer's metric, so that a long backlog of one does not keep the others
-# waiting; the ones whose invoice is near go first, then the oldest.
-_DUE = """
-WITH due AS (
-    SELECT ctid AS row_id, is_urgent, segment_start,
-           row_number() OVER (PARTITION BY mode, customer_ref, metric
-                              ORDER BY segment_start) AS place
-    FROM unsent
-    WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s
-)
-SELECT mode, customer_ref, metric, segment_start, is_urgent FROM unsent
-WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s AND ctid = ANY (ARRAY(
-    SELECT row_id FROM due WHERE place <= %(of_one)s
-    ORDER BY is_urgent DESC, place, segment_start LIMIT %(most)s))
-ORDER BY is_urgent DESC, segment_start, mode, customer_ref, metric
-FOR UPDATE SKIP LOCKED
-"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One unsent row."""
-
-    mode: str
-    source: Source
-    segment_start: datetime
-    is_urgent: bool
-
-
-def due(session: Session, tenant_id: str, *, now: datetime, most: int) -> list[Row]:
-    """The rows to look at now, locked; those that another worker looks at are left to it.
-
-    most: pushes that are wanted.
-    """
-    parameters = {
-        "tenant_id": tenant_id,
-        "now": now,
-        "most": most * ROWS_PER_PUSH,
-        "of_one": OF_ONE,
-    }
-    return [
-        Row(row.mode, Source(row.customer_ref, row.metric), row.segment_start, row.is_urgent)
-        for row in session.connection().exec_driver_sql(_DUE, parameters)
-    ]
 
 
 class Look:
@@ -95,6 +47,7 @@ class Look:
         self.default_account, self.cadence, self.most = default_account, cadence, most
         # What is still to be told of each row: when to look again; a row without is done with.
         self.later: dict[Row, datetime] = {}
+        self.pinned: set[str] = set()
 
     def push(self, rows: Sequence[Row]) -> list[tuple[Push, PushStream, bool]]:
         """Write pushes for these rows, and delete or put off each of them."""
@@ -340,6 +293,9 @@ class Look:
             if key.stream_id in opened or due_at > self.now or len(made) >= self.most:
                 self._put_off_all(asking, max(due_at, self.now))
                 continue
+            if not self._pin(key, stream):
+                self._put_off_all(asking, self.now + BUSY)
+                continue
             opened.add(key.stream_id)
             quantity = truncated(delta)
             if quantity != delta:
@@ -433,24 +389,44 @@ class Look:
             lease_until=self.now + LEASE,
         )
         self.session.add(push)
-        self._pin(key, stream)
         return push
 
-    def _pin(self, key: SegmentKey, stream: PushStream) -> None:
-        """From now on the mappings by which this is sent cannot change their meaning."""
-        wanted = key_of(stream)
-        for source in self.sources[stream.stream_id]:
-            for each in amounts.leading(self.atlas, wanted, source, key, self.periods):
-                if not each.is_pinned:
-                    self.session.execute(
-                        update(MetricMapping)
-                        .where(
-                            MetricMapping.tenant_id == self.tenant_id,
-                            MetricMapping.mapping_id == each.mapping_id,
-                            MetricMapping.pushed_at.is_(None),
-                        )
-                        .values(pushed_at=self.now, aggregation=each.aggregation)
-                    )
+    def _pin(self, key: SegmentKey, stream: PushStream) -> bool:
+        """From now on the mappings by which this is sent cannot change their meaning.
+
+        False: somebody is changing one of them just now, or has since it was read. Nobody is
+        waited for: who changes a mapping waits in turn for the rows that are looked at here.
+        """
+        leads = {
+            each.mapping_id: each
+            for source in self.sources[stream.stream_id]
+            for each in amounts.leading(self.atlas, key_of(stream), source, key, self.periods)
+            if not each.is_pinned and each.mapping_id not in self.pinned
+        }
+        if not leads:
+            return True
+        found = self.session.execute(
+            select(MetricMapping.mapping_id, MetricMapping.updated_at)
+            .where(MetricMapping.tenant_id == self.tenant_id, MetricMapping.mapping_id.in_(leads))
+            .order_by(MetricMapping.mapping_id)
+            .with_for_update(skip_locked=True)
+        ).all()
+        as_read = {(each.mapping_id, each.read_at) for each in leads.values()}
+        if {(row.mapping_id, row.updated_at) for row in found} != as_read:
+            return False
+        for mapping_id, each in leads.items():
+            self.session.execute(
+                update(MetricMapping)
+                .where(
+                    MetricMapping.tenant_id == self.tenant_id,
+                    MetricMapping.mapping_id == mapping_id,
+                    MetricMapping.pushed_at.is_(None),
+                )
+                .values(pushed_at=self.now, aggregation=each.aggregation)
+                .execution_options(synchronize_session=False)
+            )
+            self.pinned.add(mapping_id)
+        return True
 
     def _put_off(self, row: Row, until: datetime) -> None:
         self.later[row] = min(until, self.later.get(row, until))

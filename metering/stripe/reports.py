@@ -127,7 +127,7 @@ def _reject(
     for push in pushes:
         push.state, push.error = "rejected", f"{errors.code}: {reason}"
         deltas.block(session, push, errors.code, reason, now=now)
-    session.flush()
+    deltas.reopen(session, tenant_id, pushes, now=now)
     return len(pushes)
 
 

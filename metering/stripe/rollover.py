@@ -4,47 +4,73 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from metering.catalog import period_sql
 from metering.stripe import unsent
-from metering.stripe.spans import Periods, Source
 
-_GAUGES = """
-SELECT DISTINCT f.customer_ref, f.metric
-FROM stream_sources f
-JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = f.metric
-WHERE f.tenant_id = %(tenant_id)s AND m.carry_over
+# A stretch of them, with the start of the present period and whether it has heard anything: a
+# tenant may have a hundred thousand gauges, nearly all of which have nothing to say just now. An
+# event of the period is told by itself, and a gauge that stood at 0 has nothing to carry over.
+_GAUGES = f"""
+WITH gauges AS MATERIALIZED (
+    SELECT g.customer_ref, g.metric,
+           {period_sql.begun("g.customer_ref", "g.metric", "%(now)s::timestamptz")} AS begun
+    FROM (
+        SELECT DISTINCT f.customer_ref, f.metric
+        FROM metrics m
+        JOIN stream_sources f ON f.tenant_id = %(tenant_id)s AND f.metric = m.metric
+        WHERE m.tenant_id = %(tenant_id)s AND m.carry_over
+          AND (f.customer_ref, f.metric) > (%(after_ref)s, %(after_metric)s)
+        ORDER BY 1, 2 LIMIT %(most)s
+    ) AS g
+), placed AS MATERIALIZED (
+    SELECT customer_ref, metric,
+           {period_sql.start("begun", "%(now)s::timestamptz")} AS start_at
+    FROM gauges
+)
+SELECT p.customer_ref, p.metric, p.start_at,
+       coalesce(latest.period_start < p.start_at AND latest.last_value <> 0, false)
+       AND NOT EXISTS (
+           SELECT 1 FROM stream_sources f
+           JOIN pushes u ON u.tenant_id = %(tenant_id)s AND u.stream_id = f.stream_id
+               AND u.segment_start = p.start_at AND u.basis = 'period'
+           WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = p.customer_ref
+             AND f.metric = p.metric
+       ) AS is_silent
+FROM placed p
+LEFT JOIN LATERAL (
+    SELECT period_start, last_value FROM counters
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = p.customer_ref AND metric = p.metric
+      AND period_start <= p.start_at
+    ORDER BY period_start DESC LIMIT 1
+) AS latest ON true
 ORDER BY 1, 2
 """
-_PUSHED = """
-SELECT 1 FROM stream_sources f
-JOIN pushes p ON p.tenant_id = %(tenant_id)s AND p.stream_id = f.stream_id
-    AND p.segment_start = %(start_at)s AND p.basis = 'period'
-WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = %(customer_ref)s AND f.metric = %(metric)s
-LIMIT 1
-"""
+STRETCH = 1000
+
+Gauge = tuple[str, str]
+FIRST: Gauge = ("", "")
 
 
-def carry(session: Session, tenant_id: str, *, now: datetime) -> int:
-    """Have the gauges looked at whose present period has heard nothing yet; how many.
+def carry(
+    session: Session, tenant_id: str, *, now: datetime, after: Gauge = FIRST
+) -> tuple[int, Gauge | None]:
+    """Have a stretch of gauges looked at whose present period has heard nothing yet.
 
-    A gauge that stands at 0 is looked at in vain each time, which costs next to nothing.
+    Returns: how many, and `after` of the next stretch; None: there is none.
     """
-    connection = session.connection()
-    found = connection.exec_driver_sql(_GAUGES, {"tenant_id": tenant_id}).all()
-    sources = [Source(row.customer_ref, row.metric) for row in found]
-    periods = Periods(session, tenant_id, sources) if sources else None
-    marked = 0
-    for source in sources:
-        assert periods is not None
-        start_at = periods.at(source, now).start_at
-        parameters = {
-            "tenant_id": tenant_id,
-            "customer_ref": source.customer_ref,
-            "metric": source.metric,
-            "start_at": start_at,
-        }
-        if connection.exec_driver_sql(_PUSHED, parameters).first() is None:
-            unsent.suspect(
-                session, tenant_id, source.customer_ref, source.metric, start_at, now=now
-            )
-            marked += 1
-    return marked
+    parameters = {
+        "tenant_id": tenant_id,
+        "now": now,
+        "after_ref": after[0],
+        "after_metric": after[1],
+        "most": STRETCH,
+    }
+    found = session.connection().exec_driver_sql(_GAUGES, parameters).all()
+    silent = [
+        unsent.Stretch(row.customer_ref, row.metric, row.start_at, row.start_at)
+        for row in found
+        if row.is_silent
+    ]
+    unsent.suspect(session, tenant_id, silent, now=now)
+    last = found[-1] if len(found) == STRETCH else None
+    return len(silent), None if last is None else (last.customer_ref, last.metric)

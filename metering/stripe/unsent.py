@@ -5,7 +5,8 @@ same for whatever else changes what Stripe should have. A row is only a suspicio
 whose delta is nothing deletes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -63,14 +64,6 @@ _ALL = _WRITE.format(
 )
 
 
-_INSTANT = _WRITE.format(
-    segments="""SELECT %(customer_ref)s::text AS customer_ref,
-                       %(segment_start)s::timestamptz AS segment_start""",
-    destinations=_DESTINATIONS,
-    once_more=_SOONER,
-)
-
-
 def mark(
     session: Session,
     tenant_id: str,
@@ -120,46 +113,77 @@ def remind(
     session.connection().exec_driver_sql(_MISSING, parameters)
 
 
-def mark_segment(
-    session: Session,
-    tenant_id: str,
-    customer_ref: str,
-    metric: str,
-    segment_start: datetime,
-    *,
-    now: datetime,
-) -> int:
-    """Have one segment, or period, of a customer's metric looked at again."""
-    return mark(
-        session,
-        tenant_id,
-        customer_ref,
-        metric,
-        since=segment_start,
-        until=segment_start + timedelta(microseconds=1),
-        now=now,
-    )
+@dataclass(frozen=True, order=True)
+class Stretch:
+    """The segments of a customer's metric within a span."""
+
+    customer_ref: str
+    metric: str
+    since: datetime
+    until: datetime
 
 
-def suspect(
-    session: Session,
-    tenant_id: str,
-    customer_ref: str,
-    metric: str,
-    segment_start: datetime,
-    *,
-    now: datetime,
+_AT_ONCE = """
+INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
+SELECT DISTINCT %(tenant_id)s, way.mode, w.customer_ref, w.metric, s.segment_start,
+       %(now)s::timestamptz, greatest(%(now)s::timestamptz, s.segment_start)
+FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(sinces)s::timestamptz[],
+            %(untils)s::timestamptz[]) AS w (customer_ref, metric, since, until)
+JOIN mappings m ON m.tenant_id = %(tenant_id)s AND m.metric = w.metric
+CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
+CROSS JOIN LATERAL ({segments}) AS s
+WHERE way.is_on
+  AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
+  AND (way.mode = 'test' OR EXISTS (
+      SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
+ORDER BY 2, 3, 4, 5
+ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) {once_more}
+"""
+_MANY = _AT_ONCE.format(
+    segments="""
+    SELECT segment_start FROM segments
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
+      AND segment_start >= w.since AND segment_start < w.until
+    UNION
+    SELECT p.segment_start FROM stream_sources f
+    JOIN pushes p ON p.tenant_id = %(tenant_id)s AND p.stream_id = f.stream_id
+    WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = w.customer_ref
+      AND f.metric = w.metric AND p.segment_start >= w.since AND p.segment_start < w.until
+    """,
+    once_more="""DO UPDATE SET
+    changed_at = excluded.changed_at, due_at = least(unsent.due_at, excluded.due_at)
+    """,
+)
+_INSTANTS = _AT_ONCE.format(segments="SELECT w.since AS segment_start", once_more="DO NOTHING")
+
+
+def mark_many(
+    session: Session, tenant_id: str, stretches: Iterable[Stretch], *, now: datetime
 ) -> None:
-    """Have an instant looked at that has no segment and no push yet."""
+    """As `mark`, all at once: the rows are locked in the order in which the fold locks them."""
+    _write_at_once(session, _MANY, tenant_id, stretches, now)
+
+
+def suspect(session: Session, tenant_id: str, at: Iterable[Stretch], *, now: datetime) -> None:
+    """Have the beginnings of these looked at, of which there may be no segment and no push yet."""
+    _write_at_once(session, _INSTANTS, tenant_id, at, now)
+
+
+def _write_at_once(
+    session: Session, statement: str, tenant_id: str, stretches: Iterable[Stretch], now: datetime
+) -> None:
+    ordered = sorted(set(stretches))
+    if not ordered:
+        return
     parameters = {
         "tenant_id": tenant_id,
-        "customer_ref": customer_ref,
-        "metric": metric,
-        "segment_start": segment_start,
+        "refs": [each.customer_ref for each in ordered],
+        "metrics": [each.metric for each in ordered],
+        "sinces": [each.since for each in ordered],
+        "untils": [each.until for each in ordered],
         "now": now,
-        "urgent": False,
     }
-    session.connection().exec_driver_sql(_INSTANT, parameters)
+    session.connection().exec_driver_sql(statement, parameters)
 
 
 def mark_metric(
@@ -201,7 +225,7 @@ WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric =
 _HELD_DUE = """
 SELECT mode, customer_ref, metric, since_segment FROM held
 WHERE tenant_id = %(tenant_id)s AND retry_at <= %(now)s
-ORDER BY retry_at LIMIT %(most)s
+ORDER BY retry_at LIMIT %(most)s FOR UPDATE SKIP LOCKED
 """
 # What still cannot be sent is held again by whoever looks; until then the row stays to be seen.
 _LATER = """
@@ -233,7 +257,8 @@ def release_due(
     parameters = {"tenant_id": tenant_id, "now": now, "most": most}
     rows = session.connection().exec_driver_sql(_HELD_DUE, parameters).all()
     for row in rows:
-        mark(session, tenant_id, row.customer_ref, row.metric, since=row.since_segment, now=now)
+        # Never waiting for rows that another worker looks at: it may be waiting for these here.
+        remind(session, tenant_id, row.customer_ref, row.metric, since=row.since_segment, now=now)
         session.connection().exec_driver_sql(
             _LATER,
             {

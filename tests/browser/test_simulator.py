@@ -1,11 +1,13 @@
 """The simulator as finance uses it: build, validate, compare, paste, save, share."""
 
 import json
+import re
+import time
 from datetime import datetime
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Tabs, overflow, violations
 
@@ -99,6 +101,21 @@ def test_a_mistake_stands_beside_its_field_and_loses_nothing(
         expect(unit).to_have_value(typed)
     page.get_by_label("Quantity", exact=True).fill("-5")
     expect(page.locator("#error-quantity")).to_contain_text("negative")
+
+
+def test_a_button_pressed_right_after_typing_is_not_lost(page: Page, sandbox_address: str) -> None:
+    """However slow its answer is: what was typed asks for new results in the meantime."""
+
+    def slowly(route: Route) -> None:
+        time.sleep(1)
+        route.continue_()
+
+    page.goto(f"{sandbox_address}/simulator")
+    page.route(re.compile(r"do=copy"), slowly)
+    page.get_by_label("Quantity", exact=True).fill("70,000")
+    page.get_by_role("button", name="Duplicate").click()
+    expect(page.locator(".price")).to_have_count(2)
+    expect(answer(page)).to_contain_text("70,000 units")
 
 
 def test_prices_are_compared_and_their_crossing_is_named(page: Page, sandbox_address: str) -> None:

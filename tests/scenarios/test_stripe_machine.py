@@ -218,7 +218,7 @@ class Machine(RuleBasedStateMachine):
                 found = self.driver.summaries(
                     "live",
                     self.acme.account_id,
-                    check.meter_id,
+                    check.meter_ids[0],
                     check.stream.stripe_customer,
                     check.start_at,
                     check.end_at,

@@ -13,6 +13,7 @@ from metering.database import unit_of_work
 from metering.errors import NotFoundError
 from metering.ledger import requests
 from metering.stripe import opening
+from metering.tenancy import locks
 from pricing.price import to_config
 from webapp import auth, wire
 from webapp.catalog.schemas import TenantQuerySchema
@@ -90,6 +91,7 @@ def create_mapping(tenant_id: str, body: dict[str, Any]) -> Response:
     questions, totals = openings.asked(tenant_id, wanted)
     with unit_of_work(db.session()) as session:
         auth.ensure_tenant(session, tenant_id)
+        _lock(session, tenant_id)
         mapping_id = mappings.id_of(named)
         if named is None or requests.claim(session, tenant_id, OPERATION, named, said, now=g.now):
             foreign = opening.foreign(session, tenant_id, totals)
@@ -139,6 +141,7 @@ def edit_mapping(mapping_id: str, tenant_id: str, body: dict[str, Any]) -> Respo
     changes at an instant, let this mapping end there and create one that begins."""
     changes = _attributes(body)
     with unit_of_work(db.session()) as session:
+        _lock(session, tenant_id)
         edited = mappings.edit(session, tenant_id, _checked(mapping_id), changes, now=g.now)
         if not openings.JUDGED.isdisjoint(changes):
             openings.check(session, edited)
@@ -161,10 +164,17 @@ def edit_mapping(mapping_id: str, tenant_id: str, body: dict[str, Any]) -> Respo
 def end_mapping(mapping_id: str, tenant_id: str, query: dict[str, Any]) -> Response:
     """At this instant, or before it begins. It stays as history; what has ended stays as it is."""
     with unit_of_work(db.session()) as session:
+        _lock(session, tenant_id)
         ended = mappings.end(session, tenant_id, _checked(mapping_id), now=g.now)
         openings.follow(session, ended)
         [answer] = _presented(session, tenant_id, [ended])
     return wire.answer(answer)
+
+
+def _lock(session: Session, tenant_id: str) -> None:
+    """Before anything else, as the fold does: billing periods may follow from a mapping, and a
+    fold that has the lock may wait for a metric that is being made."""
+    locks.lock(session, tenant_id)
 
 
 def _attributes(body: dict[str, Any]) -> dict[str, Any]:

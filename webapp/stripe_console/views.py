@@ -145,8 +145,8 @@ def _said(every: list[Stuck]) -> str | None:
 
 _SAID = {
     "tried": (
-        "{it}: it is being tried again. If Stripe takes it, it leaves this list within some seconds;"
-        " else it stays, with the reason."
+        "{it}: it is being tried again. If Stripe takes it, it leaves this list within some"
+        " seconds; else it stays, with the reason."
     ),
     "gone": "There was nothing to try: it is not stuck any more, or trying cannot help.",
 }

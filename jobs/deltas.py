@@ -14,6 +14,7 @@ from jobs.runtime import config, hints, step
 from jobs.stripe_calls import ORDINARY_SHARE
 from metering import installation
 from metering.stripe import confirming, deltas, rollover, unsent
+from metering.stripe.backlog import Backlog
 from metering.stripe.deltas import Claim, Outcome
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def push(tenant_id: str) -> int:
     """Push what is due of a tenant until nothing is, or time is up. Returns: calls made."""
     hints().lower_push_flag(tenant_id)
     started, calls = time.monotonic(), 0
-    cadence = _Cadence(tenant_id)
+    cadence, backlog = _Cadence(tenant_id), Backlog(tenant_id)
     with step() as (session, now):
         unsent.release_due(session, tenant_id, now=now, later=now + HELD_FOR)
     while time.monotonic() - started < RUN_SECONDS:
@@ -43,14 +44,14 @@ def push(tenant_id: str) -> int:
                 now=now,
                 default_account=config().stripe_account,
                 cadence=cadence,
+                backlog=backlog,
             )
         if turn.claims:
             outcomes = _send(turn.claims)
             with step() as (session, now):
                 deltas.settle(session, outcomes, now=now)
             calls += len(outcomes)
-        elif not turn.rows:
-            confirm(tenant_id)
+        elif not turn.rows and not confirm(tenant_id):
             return calls
     # Also of a tenant that always has something to tell: what is in doubt blocks its stream.
     confirm(tenant_id)
@@ -58,18 +59,21 @@ def push(tenant_id: str) -> int:
     return calls
 
 
-def confirm(tenant_id: str) -> None:
-    """Read Stripe's own totals where they are wanted, and settle what they tell."""
+def confirm(tenant_id: str) -> int:
+    """Read Stripe's own totals of some streams where they are wanted, and settle what they tell.
+
+    Returns: streams asked about.
+    """
     with step() as (session, now):
         checks = confirming.due(session, tenant_id, now=now)
-    for check in checks:
-        totals = stripe_calls.hourly_totals(check)
+    for check, totals in zip(checks, _pool().map(stripe_calls.hourly_totals, checks), strict=True):
         if totals is None:
             continue
         with step() as (session, now):
             judged = confirming.judge(session, check, totals, now=now)
         if judged.rejected or judged.drifted:
             log.warning("stripe does not hold what was pushed", extra={"pushes": judged.rejected})
+    return len(checks)
 
 
 def tick() -> None:

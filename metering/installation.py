@@ -258,6 +258,48 @@ def totals(session: Session) -> Totals:
     )
 
 
+@dataclass(frozen=True)
+class StripeTotals:
+    """The installation's running totals and its backlog towards Stripe, by mode.
+
+    pushes: calls and verdicts ever, by (mode, outcome).
+    unsent: segments of which Stripe may not have heard all; of more than `UNSENT_COUNTED_TO` in
+            both modes, and then `oldest_unsent_at` is the oldest of those that were counted.
+    halted: accounts to which nothing is sent; that Stripe asks for a little patience is no halt.
+    """
+
+    pushes: dict[tuple[str, str], int]
+    unsent: dict[str, int]
+    oldest_unsent_at: dict[str, datetime]
+    halted: dict[str, int]
+
+
+UNSENT_COUNTED_TO = 100_000
+_PUSHES = "SELECT mode, outcome, sum(total)::bigint AS total FROM push_totals GROUP BY 1, 2"
+_UNSENT = """
+SELECT mode, count(*) AS segments, min(changed_at) AS oldest_at
+FROM (SELECT mode, changed_at FROM unsent LIMIT :most) AS few GROUP BY 1
+"""
+_HALTED = """
+SELECT mode, count(*) AS accounts FROM stripe_connections
+WHERE halted_kind IS NOT NULL AND halted_kind <> 'rate_limited' GROUP BY 1
+"""
+
+
+def stripe_totals(session: Session) -> StripeTotals:
+    """Sum up over all tenants, for `/metrics`: a row for each tenant and account, and so many of
+    what is unsent."""
+    pushes = session.execute(text(_PUSHES)).all()
+    unsent = session.execute(text(_UNSENT), {"most": UNSENT_COUNTED_TO}).all()
+    halted = session.execute(text(_HALTED)).all()
+    return StripeTotals(
+        pushes={(row.mode, row.outcome): row.total for row in pushes},
+        unsent={row.mode: row.segments for row in unsent},
+        oldest_unsent_at={row.mode: row.oldest_at for row in unsent},
+        halted={row.mode: row.accounts for row in halted},
+    )
+
+
 _OLD_WEBHOOKS = "DELETE FROM webhook_deliveries WHERE received_at < :before"
 
 

@@ -31,6 +31,8 @@ from webapp.simulations.views import blueprint as simulations
 from webapp.simulator.backtest_views import blueprint as backtest_pages
 from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
+from webapp.stripe_console.shadow_views import blueprint as shadow_console
+from webapp.stripe_console.views import blueprint as stripe_console
 from webapp.stripe_state.views import blueprint as stripe_state
 from webapp.stripe_webhooks.views import blueprint as stripe_webhooks
 from webapp.usage.views import blueprint as usage
@@ -47,8 +49,10 @@ BLUEPRINTS = (
     keys,
     mappings,
     saved_simulations,
+    shadow_console,
     simulations,
     simulator,
+    stripe_console,
     stripe_state,
     stripe_webhooks,
     usage,

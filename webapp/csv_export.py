@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import chain
 
+from sqlalchemy.orm import Session
+
 # What a spreadsheet takes for the beginning of a formula, also behind a tab or a line break.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -32,6 +34,15 @@ def lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[s
     for row in chain([header], rows):
         writer.writerow([cell(value) for value in row])
         yield _taken(buffer)
+
+
+def closing(session: Session, lines: Iterator[str]) -> Iterator[str]:
+    """Lines that are read from the database while they are sent: the request's session has been
+    closed by then, and what is read after that gives its connection back here."""
+    try:
+        yield from lines
+    finally:
+        session.close()
 
 
 def _taken(buffer: io.StringIO) -> str:

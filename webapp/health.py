@@ -43,10 +43,10 @@ def metrics() -> Response:
     """Prometheus' text form. Outside the sandbox it wants METRICS_TOKEN as a bearer token."""
     _check_metrics_token()
     now = g.now
-    totals = installation.totals(db.session())
+    totals, stripe = installation.totals(db.session()), installation.stripe_totals(db.session())
     lags = runtime.current().hints.lag_seconds(clock.machine().timestamp())
     shared = runtime.current().config.metrics_shared
-    body = telemetry.exposition(totals, lags, now=now, shared=shared)
+    body = telemetry.exposition(totals, stripe, lags, now=now, shared=shared)
     return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
 
 

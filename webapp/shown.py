@@ -1,5 +1,6 @@
 """Numbers as people read them. American English until pages choose a locale."""
 
+from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
 
 from babel.numbers import format_currency, format_decimal, get_currency_symbol
@@ -52,3 +53,20 @@ def quantity(value: Decimal) -> str:
     with localcontext(_WIDE):
         shown = format_decimal(Decimal(plain(value)), locale=LOCALE, decimal_quantization=False)
     return shown.replace(HYPHEN, MINUS)
+
+
+# The largest unit that an age has at least one of; days beyond two days.
+_UNITS = ((172_800, 86_400, "days"), (3_600, 3_600, "h"), (60, 60, "min"), (0, 1, "s"))
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """`12 s ago`, `in 4 min`, `30 h ago`, `3 days ago`."""
+    seconds = int((now - at).total_seconds())
+    size = abs(seconds)
+    _, unit, name = next(each for each in _UNITS if size >= each[0])
+    return f"in {size // unit} {name}" if seconds < 0 else f"{size // unit} {name} ago"
+
+
+def instant(at: datetime) -> str:
+    """`17 Nov 2026, 02:14:05 UTC`."""
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M:%S} UTC"

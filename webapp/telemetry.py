@@ -21,7 +21,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import REGISTRY as OWN
 from prometheus_client.registry import Collector
 
-from metering.installation import Totals
+from metering.installation import StripeTotals, Totals
+from metering.stripe import tally
+from metering.stripe.modes import MODES
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +43,16 @@ WEBHOOKS = Counter(
 REDIS_ERRORS = Counter("redis_errors", "Times that Redis did not answer the web.")
 
 
-def exposition(totals: Totals, lags: dict[str, float], *, now: datetime, shared: bool) -> bytes:
+def exposition(
+    totals: Totals, stripe: StripeTotals, lags: dict[str, float], *, now: datetime, shared: bool
+) -> bytes:
     """Everything as text.
 
     shared: several processes write their counts to files; else this process is all there is.
     """
     registry = CollectorRegistry()
-    rows: Collector = _FromRows(totals, lags, now)
-    registry.register(rows)
+    registry.register(_FromRows(totals, lags, now))
+    registry.register(_OfStripe(stripe, now))
     if shared:
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
@@ -76,8 +80,7 @@ class _FromRows(Collector):
             ("fold_seconds", "Time spent in fold transactions.", float(totals.fold_seconds)),
         ):
             yield CounterMetricFamily(name, text, value=value)
-        oldest = totals.oldest_unfolded_at
-        waiting = max(0.0, (self.now - oldest).total_seconds()) if oldest else 0.0
+        waiting = _age(totals.oldest_unfolded_at, self.now)
         for name, text, value in (
             ("unfolded_events", "Events received and not yet counted.", float(totals.unfolded)),
             ("unfolded_oldest_seconds", "Age of the oldest of them.", waiting),
@@ -89,3 +92,51 @@ class _FromRows(Collector):
         for queue, seconds in self.lags.items():
             lag.add_metric([queue], seconds)
         yield lag
+
+
+class _OfStripe(Collector):
+    """What goes to Stripe. Every series is there from the beginning, so that its first increase
+    is seen as one."""
+
+    def __init__(self, totals: StripeTotals, now: datetime) -> None:
+        self.totals = totals
+        self.now = now
+
+    def collect(self) -> Iterator[Metric]:
+        totals, posts = self.totals, dict.fromkeys(tally.ANSWERS, 0)
+        pushes = CounterMetricFamily(
+            "stripe_pushes",
+            "Pushes to Stripe by what it said, and by what its own totals said later.",
+            labels=["mode", "outcome"],
+        )
+        known = [(mode, outcome) for mode in MODES for outcome in tally.OUTCOMES]
+        for mode, outcome in sorted({*known, *totals.pushes}):
+            count = totals.pushes.get((mode, outcome), 0)
+            pushes.add_metric([mode, outcome], count)
+            if mode == "test" and outcome in posts:
+                posts[outcome] = count
+        yield pushes
+        failures = sum(count for outcome, count in posts.items() if outcome not in tally.TAKEN)
+        for name, text, value in (
+            ("shadow_usage_posts", "Calls that told Stripe's test mode of usage.", posts.values()),
+            ("shadow_usage_post_failures", "Those that Stripe did not take.", [failures]),
+        ):
+            yield CounterMetricFamily(name, text, value=sum(value))
+        yield from self._backlog()
+
+    def _backlog(self) -> Iterator[Metric]:
+        totals = self.totals
+        ages = {mode: _age(totals.oldest_unsent_at.get(mode), self.now) for mode in MODES}
+        for name, text, values in (
+            ("unsent_segments", "Segments of which Stripe may not have heard all.", totals.unsent),
+            ("unsent_oldest_seconds", "Age of the oldest of them.", ages),
+            ("stripe_connections_halted", "Accounts to which nothing is sent.", totals.halted),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=["mode"])
+            for mode in MODES:
+                gauge.add_metric([mode], values.get(mode, 0))
+            yield gauge
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds()) if since else 0.0

@@ -19,7 +19,8 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from metering.stripe import connections, look, tally, unsent
+from metering.stripe import connections, tally, unsent
+from metering.stripe.backlog import Backlog
 from metering.stripe.destinations import StreamKey
 from metering.stripe.look import LEASE, Cadence, Look, key_of
 from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream, StreamSource
@@ -84,17 +85,20 @@ def claim(
     default_account: str | None = None,
     cadence: Cadence = ten_seconds,
     most: int = MOST,
+    backlog: Backlog | None = None,
 ) -> Turn:
     """Write down what is to be sent next, at most one push per stream, before anyone sends it.
 
     Also takes over pushes whose lease has expired; of those whose outcome is unknown and which
     Stripe might no longer recognise its summaries decide: they become `ambiguous`.
     default_account: the keys' own, for mappings that name none.
+    backlog: kept by whoever claims again and again, so that a long one is not ranked each time.
     """
     again = _expired(session, tenant_id, now, most)
     if len(again) >= most:
         return Turn(again, 0)
-    rows = look.due(session, tenant_id, now=now, most=most - len(again))
+    backlog = backlog or Backlog(tenant_id)
+    rows = backlog.take(session, now=now, most=most - len(again))
     looking = Look(session, tenant_id, now, default_account, cadence, most - len(again))
     fresh = [_claim_of(*made) for made in looking.push(rows)]
     return Turn([*again, *fresh], len(rows))
@@ -217,10 +221,12 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
         if push.state in OPEN_STATES and (is_latest or is_accepted):
             settling.settle(push, claimed.stream, outcome)
         elif push.is_missing and is_accepted:
-            settling.settle(push, claimed.stream, outcome)
-            settling.again.append(push)
+            settling.settle_late(push, claimed.stream, outcome)
     settling.finish()
-    said = ((claimed.stream.mode, outcome.kind) for claimed, outcome in answers.values())
+    said = (
+        (claimed.stream.mode, outcome.kind if outcome.is_sent else tally.NOT_SENT)
+        for claimed, outcome in answers.values()
+    )
     tally.add(session, settling.tenant_id, said)
 
 
@@ -231,8 +237,7 @@ class _Settling:
         self.session, self.tenant_id, self.now = session, tenant_id, now
         self._connections: dict[tuple[str, str], Connection] = {}
         self._accepted: set[str] = set()
-        # What Stripe has less, or more, of than was thought.
-        self.again: list[Push] = []
+        self._reopened: list[Push] = []
 
     def lock_connections(self, streams: Iterable[StreamKey]) -> None:
         """In the same order everywhere: two who settle at once never wait in a circle."""
@@ -277,11 +282,16 @@ class _Settling:
                 else:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
-                self.again.append(push)
+                self._reopened.append(push)
+
+    def settle_late(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
+        """Of a push that was given up: what was sent in its place is too much now."""
+        self.settle(push, stream, outcome)
+        self._reopened.append(push)
 
     def finish(self) -> None:
         """Streams that Stripe takes again are not blocked any more; what it refused is unsent."""
-        reopen(self.session, self.tenant_id, self.again, now=self.now)
+        reopen(self.session, self.tenant_id, self._reopened, now=self.now)
         if self._accepted:
             self.session.execute(
                 update(PushStream)

@@ -3,7 +3,7 @@
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from metering.catalog.models import MetricMapping
 from metering.stripe import amounts, connections, holding, unsent
 from metering.stripe.amounts import SegmentKey
+from metering.stripe.backlog import Row
 from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
 from metering.stripe.digits import truncated
 from metering.stripe.models import Push, PushStream, StreamSource
@@ -25,58 +26,9 @@ LEASE = timedelta(seconds=90)
 OLDEST = timedelta(days=35) - timedelta(hours=1)
 # How long a row whose stream is busy is left alone.
 BUSY = timedelta(seconds=2)
-# Rows a look takes for each push that it may make, and of one customer's metric at most.
-ROWS_PER_PUSH = 2
-OF_ONE = 24
 
 # The least time between two pushes of one segment, by (mode, account).
 Cadence = Callable[[str, str], timedelta]
-
-
-# A few rows of each customer's metric, so that a long backlog of one does not keep the others
-# waiting; the ones whose invoice is near go first, then the oldest.
-_DUE = """
-WITH due AS (
-    SELECT ctid AS row_id, is_urgent, segment_start,
-           row_number() OVER (PARTITION BY mode, customer_ref, metric
-                              ORDER BY segment_start) AS place
-    FROM unsent
-    WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s
-)
-SELECT mode, customer_ref, metric, segment_start, is_urgent FROM unsent
-WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s AND ctid = ANY (ARRAY(
-    SELECT row_id FROM due WHERE place <= %(of_one)s
-    ORDER BY is_urgent DESC, place, segment_start LIMIT %(most)s))
-ORDER BY is_urgent DESC, segment_start, mode, customer_ref, metric
-FOR UPDATE SKIP LOCKED
-"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One unsent row."""
-
-    mode: str
-    source: Source
-    segment_start: datetime
-    is_urgent: bool
-
-
-def due(session: Session, tenant_id: str, *, now: datetime, most: int) -> list[Row]:
-    """The rows to look at now, locked; those that another worker looks at are left to it.
-
-    most: pushes that are wanted.
-    """
-    parameters = {
-        "tenant_id": tenant_id,
-        "now": now,
-        "most": most * ROWS_PER_PUSH,
-        "of_one": OF_ONE,
-    }
-    return [
-        Row(row.mode, Source(row.customer_ref, row.metric), row.segment_start, row.is_urgent)
-        for row in session.connection().exec_driver_sql(_DUE, parameters)
-    ]
 
 
 class Look:

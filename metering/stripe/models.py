@@ -170,8 +170,8 @@ class Push(Base):
 class PushTotal(Base):
     """How many calls and verdicts there were, ever: the running totals behind `/metrics`.
 
-    outcome: what Stripe said to a call (`accepted`, `rejected`, `retry` …), or what its own totals
-             said of a push (`confirmed`, `missing`).
+    outcome: what Stripe said to a call (`accepted`, `rejected`, `retry` …), `not_sent` of a call
+             that never left, or what its own totals said of a push (`confirmed`, `missing`).
     """
 
     __tablename__ = "push_totals"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import and_, select
@@ -41,12 +42,30 @@ ADOPTED = "adopted"
 
 @dataclass(frozen=True)
 class Question:
-    """A customer's total on a meter, by the hour, over `[start_at, end_at)`."""
+    """A customer's total on a meter over `[start_at, end_at)`, by the hour and billing period.
+
+    boundaries: the starts of the customer's billing periods, in order. An hour that holds one is
+                asked for in two parts, or what was used before would be billed after it.
+    """
 
     stream: StreamKey
     meter_id: str
     start_at: datetime
     end_at: datetime
+    boundaries: tuple[datetime, ...] = ()
+
+    def cuts(self, hour: datetime) -> list[datetime]:
+        """Where periods begin within the hour, its own start aside."""
+        return [each for each in self.boundaries if hour < each < hour + HOUR]
+
+    def part_of(self, instant: datetime) -> datetime:
+        """The start of the hour's part that holds the instant."""
+        hour = _hour(instant)
+        return max([hour, *(each for each in self.cuts(hour) if each <= instant)])
+
+    def period_of(self, instant: datetime) -> datetime | None:
+        """The start of the billing period that holds the instant, as far as it is known."""
+        return max((each for each in self.boundaries if each <= instant), default=None)
 
 
 Totals = Mapping[Question, Sequence[answers.Summary]]
@@ -100,6 +119,7 @@ def questions(
                     meter.meter_id,
                     max(_hour(start_at), _hour(now - OLDEST)),
                     end_at,
+                    _boundaries(session, meter, customer),
                 )
                 for customer in customers
                 if customer is not None
@@ -118,7 +138,7 @@ def ask(stripe: Calls, asked: Sequence[Question]) -> Totals:
     totals = {}
     for question in asked:
         mode: Mode = "live" if question.stream.mode == "live" else "test"
-        totals[question] = stripe.summaries(
+        hours = stripe.summaries(
             mode,
             question.stream.account_id,
             question.meter_id,
@@ -127,7 +147,38 @@ def ask(stripe: Calls, asked: Sequence[Question]) -> Totals:
             question.end_at,
             window="hour",
         )
+        totals[question] = [part for each in hours for part in _parts(stripe, mode, question, each)]
     return totals
+
+
+def _parts(
+    stripe: Calls, mode: Mode, question: Question, hour: answers.Summary
+) -> list[answers.Summary]:
+    """The hour's total, in parts where a billing period begins within it.
+
+    Stripe tells by the minute: what was used in a boundary's own minute counts as after it.
+    """
+    cuts = question.cuts(hour.start_at)
+    if not cuts or not hour.value:
+        return [hour]
+    parts, rest = [], hour.value
+    for start_at, end_at in pairwise([hour.start_at, *cuts]):
+        since, until = _minute(start_at), _minute(end_at)
+        before = Decimal(0)
+        if since < until:
+            told = stripe.summaries(
+                mode,
+                question.stream.account_id,
+                question.meter_id,
+                question.stream.stripe_customer,
+                since,
+                until,
+                window=None,
+            )
+            before = sum((each.value for each in told), Decimal(0))
+        parts.append(answers.Summary(start_at, end_at, before))
+        rest -= before
+    return [*parts, answers.Summary(cuts[-1], hour.end_at, rest)]
 
 
 def foreign(session: Session, tenant_id: str, totals: Totals) -> Totals:
@@ -202,7 +253,8 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
         for each in found:
             start_at = each.start_at
             if not is_hourly and sources:
-                start_at = periods.at(sources[0], start_at).start_at
+                known = question.period_of(start_at)
+                start_at = known or periods.at(sources[0], start_at).start_at
             sums[start_at] = sums.get(start_at, Decimal(0)) + each.value
         session.add_all(
             Push(
@@ -252,7 +304,7 @@ def _customers(session: Session, meter: StripeMeter) -> list[str]:
 
 
 def _ours(session: Session, tenant_id: str, question: Question) -> dict[datetime, Decimal]:
-    """What we sent, by the hour for which Stripe counts it."""
+    """What we sent, by the part of an hour for which Stripe counts it."""
     stream = question.stream
     rows = session.execute(
         select(Push.stamped_at, Push.quantity)
@@ -274,9 +326,23 @@ def _ours(session: Session, tenant_id: str, question: Question) -> dict[datetime
     )
     sums: dict[datetime, Decimal] = {}
     for stamped_at, quantity in rows:
-        hour = _hour(stamped_at)
-        sums[hour] = sums.get(hour, Decimal(0)) + quantity
+        part = question.part_of(stamped_at)
+        sums[part] = sums.get(part, Decimal(0)) + quantity
     return sums
+
+
+def _boundaries(session: Session, meter: StripeMeter, customer: str) -> tuple[datetime, ...]:
+    """The starts of the periods that a customer's items on the meter draw."""
+    items = session.scalars(
+        select(SubscriptionItem).where(
+            SubscriptionItem.tenant_id == meter.tenant_id,
+            SubscriptionItem.mode == meter.mode,
+            SubscriptionItem.account_id == meter.account_id,
+            SubscriptionItem.meter_id == meter.meter_id,
+            SubscriptionItem.stripe_customer == customer,
+        )
+    ).all()
+    return tuple(period.start_at for period in schedules.tiled(items))
 
 
 def _stream(session: Session, tenant_id: str, key: StreamKey, now: datetime) -> str:
@@ -304,3 +370,7 @@ def _sources(session: Session, mapping: MetricMapping, key: StreamKey) -> list[S
 
 def _hour(instant: datetime) -> datetime:
     return instant.replace(minute=0, second=0, microsecond=0)
+
+
+def _minute(instant: datetime) -> datetime:
+    return instant.replace(second=0, microsecond=0)

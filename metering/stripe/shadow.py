@@ -1,8 +1,9 @@
 """Live, shadow and our own counters side by side: does the test account hold what the live one
 does, and do both hold what was used?"""
 
+import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -18,8 +19,11 @@ from metering.stripe.spans import Source
 # Sums are made over so many rows.
 ADDED_UP_TO = 10_000
 PAGE = 500
+# Of those that are apart, so many are named.
+MOST_APART = 10
 
 State = Literal["off", "held", "shared", "waiting", "equal", "differs", "unknown"]
+Verdict = Literal["agrees", "waits", "differs", "unknown"]
 # Where a page ended: customer, metric, period start.
 Place = tuple[str, str, datetime]
 
@@ -62,13 +66,34 @@ class Compared:
     def place(self) -> Place:
         return self.source.customer_ref, self.source.metric, self.span.start_at
 
+    @property
+    def verdict(self) -> Verdict:
+        """`agrees`: every mode that it goes to holds what is owed. `waits`: one will by itself."""
+        states = {side.state for side in (self.live, self.shadow)} - {"off"}
+        if states & {"differs", "held"}:
+            return "differs"
+        if "waiting" in states:
+            return "waits"
+        return "agrees" if states == {"equal"} else "unknown"
+
+    @property
+    def apart(self) -> Decimal:
+        """The size of the larger difference; 0 where there is none, or none that is known."""
+        return max(abs(side.difference or ZERO) for side in (self.live, self.shadow))
+
 
 @dataclass
 class Sum:
-    """One metric's rows added up. difference: of those rows that can be compared."""
+    """One metric's rows added up. difference: of those rows that can be compared.
+
+    agreeing: rows that agree.  live_rows, shadow_rows: those that go to Stripe in that mode.
+    """
 
     metric: str
     rows: int = 0
+    agreeing: int = 0
+    live_rows: int = 0
+    shadow_rows: int = 0
     local: Decimal = ZERO
     live_pushed: Decimal = ZERO
     live_confirmed: Decimal = ZERO
@@ -79,6 +104,9 @@ class Sum:
 
     def add(self, row: Compared) -> None:
         self.rows += 1
+        self.agreeing += row.verdict == "agrees"
+        self.live_rows += row.live.state != "off"
+        self.shadow_rows += row.shadow.state != "off"
         self.local += row.local
         self.live_pushed += row.live.pushed
         self.live_confirmed += row.live.confirmed
@@ -147,18 +175,44 @@ def every(session: Session, tenant_id: str, month: Span) -> Iterator[Compared]:
         after = rows[-1].place
 
 
-def sums(rows: Iterable[Compared]) -> tuple[list[Sum], bool]:
-    """By metric; True if all rows are in."""
-    found: dict[str, Sum] = {}
+@dataclass
+class Overall:
+    """All rows together, or the first `ADDED_UP_TO` of them.
+
+    sums:  by metric.  verdicts: how many rows there are of each.
+    apart: the rows that are furthest apart, the furthest first, at most `MOST_APART`.
+    """
+
+    sums: list[Sum] = field(default_factory=list)
+    verdicts: dict[Verdict, int] = field(default_factory=dict)
+    apart: list[Compared] = field(default_factory=list)
+    is_complete: bool = True
+
+    @property
+    def rows(self) -> int:
+        return sum(self.verdicts.values())
+
+
+def overall(rows: Iterable[Compared]) -> Overall:
+    """What the rows come to."""
+    made, sums, apart = Overall(), dict[str, Sum](), list[Compared]()
     for number, row in enumerate(rows):
         if number == ADDED_UP_TO:
-            return _sorted(found), False
-        found.setdefault(row.source.metric, Sum(row.source.metric)).add(row)
-    return _sorted(found), True
+            made.is_complete = False
+            break
+        sums.setdefault(row.source.metric, Sum(row.source.metric)).add(row)
+        made.verdicts[row.verdict] = made.verdicts.get(row.verdict, 0) + 1
+        if row.apart:
+            apart.append(row)
+    made.sums = [sums[metric] for metric in sorted(sums)]
+    made.apart = heapq.nlargest(MOST_APART, apart, key=lambda row: row.apart)
+    return made
 
 
-def _sorted(found: dict[str, Sum]) -> list[Sum]:
-    return [found[metric] for metric in sorted(found)]
+def sums(rows: Iterable[Compared]) -> tuple[list[Sum], bool]:
+    """By metric; True if all rows are in."""
+    made = overall(rows)
+    return made.sums, made.is_complete
 
 
 def _compared(session: Session, tenant_id: str, counted: Sequence[Counted]) -> list[Compared]:

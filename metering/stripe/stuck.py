@@ -96,7 +96,7 @@ class _Reckoning:
             return Stake(why_not=_SHARED)
         if finding.mode == "test" and not self.is_test_tenant:
             quantity = sum((part.missing for part in parts), ZERO)
-            return Stake(quantity, why_not=_NOBODY_PAYS)
+            return Stake(quantity, why_not=NOBODY_PAYS)
         return priced.stake(parts)
 
     def _behind(self, asks: Sequence[_Ask]) -> list[list[Part] | None]:
@@ -194,6 +194,6 @@ def _overlap(spans: Iterable[Span]) -> bool:
 
 
 _SHARED = "how much of it is missing only its segments could tell"
-_NOBODY_PAYS = "a shadow is a test that nobody pays"
+NOBODY_PAYS = "a shadow is a test that nobody pays"
 _NOT_COUNTED = "only the hour's total is known"
 _TOO_MANY = "too many customers wait to add up what hangs on it"

@@ -5,6 +5,14 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
+# A call that never left this machine; what Stripe said to one that did; what its totals say later.
+NOT_SENT = "not_sent"
+ANSWERS = ("accepted", "duplicate", "retry", "rejected", "gone", "auth")
+VERDICTS = ("confirmed", "missing")
+OUTCOMES = (*ANSWERS, NOT_SENT, *VERDICTS)
+# Of these answers Stripe has the usage; of the others it has not, or it cannot be told.
+TAKEN = ("accepted", "duplicate")
+
 # In order, so that two who count at once never wait for each other in a circle.
 _ADD = """
 INSERT INTO push_totals (tenant_id, mode, outcome, total)

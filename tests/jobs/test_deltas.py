@@ -67,3 +67,12 @@ def test_one_tenants_trouble_is_not_the_next_ones() -> None:
 
     deltas._of_each(["a", "broken", "b"], work)
     assert done == ["a", "b"]
+
+
+def test_all_totals_that_are_wanted_are_read_and_not_only_the_first_twenty(
+    process_environment: dict[str, str], tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [20, 20, 5, 0]
+    monkeypatch.setattr(deltas, "confirm", lambda tenant_id: left.pop(0))
+    deltas.push(tenant)
+    assert left == []

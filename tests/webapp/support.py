@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from metering.database import Base, unit_of_work
 from metering.tenancy import keys, scopes
+from webapp.extensions import db
 
 AppMaker = Callable[..., Flask]
 TS = "2026-01-16T14:30:00Z"
@@ -126,6 +127,12 @@ def row_counts(session: Session) -> dict[str, int]:
     }
     session.rollback()
     return counts
+
+
+def connections_in_use(app: Flask) -> int:
+    """How many connections to the database the app has not given back."""
+    with app.app_context():
+        return int(db.engine.pool.checkedout())  # type: ignore[attr-defined]
 
 
 def event_count(session: Session, tenant_id: str) -> int:

@@ -14,7 +14,7 @@ from metering.billing import backtest, simulations
 from metering.database import unit_of_work
 from metering.tenancy import console
 from tests.backtests import BASELINE, CANDIDATE, some_usage, use
-from tests.webapp.support import AppMaker, Clock, row_counts
+from tests.webapp.support import AppMaker, Clock, connections_in_use, row_counts
 from webapp.queues import Hints
 
 ROOT = "/simulator/backtest"
@@ -105,6 +105,7 @@ def test_from_a_comparison_to_the_answer(
         assert (text.lower() in done.lower()) == (text != "hx-trigger")
     csv = finance.get(f"{where}/customers.csv")
     assert csv.text.startswith("customerRef,currency,periods,before,after,change,changePercent\r\n")
+    assert connections_in_use(finance.application) == 0
     listed = finance.get(ROOT).text
     assert "New instead of Today" in listed
     assert re.search(r"\$[0-9,.]+ → \$[0-9,.]+", listed)

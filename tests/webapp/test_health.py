@@ -5,6 +5,8 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,7 +15,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from metering.database import make_engine
+from metering import installation
+from metering.catalog import customers
+from metering.counters import fold
+from metering.database import make_engine, unit_of_work
+from metering.stripe import confirming, connections, tally
+from metering.stripe.deltas import Outcome
+from metering.stripe.modes import MODES
+from tests.stripe_setup import FakeStripe, connect, priced, push_all, push_once
 from tests.support import entry, fold_all, put
 from tests.webapp.support import AppMaker, assert_problem, bearer, event, ingest, send
 from webapp import health, logs
@@ -116,6 +125,108 @@ def test_metrics_count_what_happens(client: FlaskClient, session: Session, tenan
     assert grew(folded, "unfolded_events") == 0
     for queue in ("counters", "stripe", "bulk"):
         assert f'queue_lag_seconds{{"queue": "{queue}"}}' in folded
+
+
+def test_metrics_count_what_is_told_to_stripe(
+    client: FlaskClient, session: Session, now: datetime
+) -> None:
+    acme = priced(session, connect(session, now=now), is_active=True, is_shadow=True)
+    with unit_of_work(session):
+        told = {"shadow_stripe_customer_id": "cus_t1"}
+        customers.edit(session, acme.tenant_id, "cus_1", told, now=now)
+    before = exposed(client.get("/metrics"))
+
+    def grew(name: str, **labels: str) -> float:
+        key = name + json.dumps(labels, sort_keys=True)
+        return exposed(client.get("/metrics"))[key] - before[key]
+
+    def use(key: str, at: datetime) -> None:
+        put(session, acme.tenant_id, [entry(key, 3, at)])
+        with unit_of_work(session):
+            fold.fold(session, acme.tenant_id, now=at)
+
+    long_ago = now - timedelta(days=300)
+    use("a", long_ago)
+    assert grew("unsent_segments", mode="live") == 1
+    assert grew("unsent_segments", mode="test") == 1
+    oldest = exposed(client.get("/metrics"))['unsent_oldest_seconds{"mode": "live"}']
+    assert oldest == pytest.approx((now - long_ago).total_seconds(), abs=60)
+    push_all(session, acme, FakeStripe(), now=long_ago)
+    assert grew("unsent_segments", mode="live") == 0
+    for mode in MODES:
+        assert grew("stripe_pushes_total", mode=mode, outcome="accepted") == 1
+    assert grew("shadow_usage_posts_total") == 1
+    assert grew("shadow_usage_post_failures_total") == 0
+    # Its next answers: the key is no good, and one that never left.
+    use("b", now)
+    for outcome in (
+        Outcome("auth", "Invalid API Key", status=401),
+        Outcome("auth", "there is no key", is_answered=False, is_sent=False),
+    ):
+        with unit_of_work(session):
+            for mode in MODES:
+                connections.resume(connections.find(session, acme.tenant_id, mode, acme.account_id))
+            session.execute(
+                text(
+                    "UPDATE pushes SET lease_until = :now WHERE tenant_id = :t"
+                    " AND state = 'claimed'"
+                ),
+                {"now": now, "t": acme.tenant_id},
+            )
+        stripe = FakeStripe()
+        stripe.next = [outcome] * 2
+        assert push_once(session, acme, stripe, now=now) == 2
+    assert grew("shadow_usage_posts_total") == 2
+    assert grew("shadow_usage_post_failures_total") == 1
+    for mode in MODES:
+        assert grew("stripe_pushes_total", mode=mode, outcome="auth") == 1
+        assert grew("stripe_pushes_total", mode=mode, outcome="not_sent") == 1
+        assert grew("stripe_connections_halted", mode=mode) == 1
+    with unit_of_work(session):
+        connection = connections.find(session, acme.tenant_id, "live", acme.account_id)
+        connections.note_answer(connection, now=now)
+        connections.note_throttling(connection, 5, now=now)
+    # That Stripe asks for a little patience is no trouble.
+    assert grew("stripe_connections_halted", mode="live") == 0
+    assert grew("stripe_connections_halted", mode="test") == 1
+
+
+def test_metrics_count_what_stripes_totals_confirm(
+    client: FlaskClient, session: Session, now: datetime
+) -> None:
+    acme = priced(session, connect(session, now=now))
+    put(session, acme.tenant_id, [entry("a", 3, now - timedelta(hours=2))])
+    with unit_of_work(session):
+        fold.fold(session, acme.tenant_id, now=now)
+    push_all(session, acme, FakeStripe(), now=now)
+    before = exposed(client.get("/metrics"))
+    later = now + confirming.SETTLING + timedelta(minutes=1)
+    with unit_of_work(session):
+        [check] = confirming.due(session, acme.tenant_id, now=later)
+        hour = (now - timedelta(hours=2)).replace(minute=0, second=0, microsecond=0)
+        confirming.judge(session, check, {hour: Decimal(3)}, now=later)
+    after = exposed(client.get("/metrics"))
+    label = 'stripe_pushes_total{"mode": "live", "outcome": "confirmed"}'
+    assert after[label] - before[label] == 1
+
+
+def test_every_series_about_stripe_is_there_from_the_beginning(client: FlaskClient) -> None:
+    shown = exposed(client.get("/metrics"))
+    for mode in MODES:
+        for outcome in tally.OUTCOMES:
+            assert f'stripe_pushes_total{{"mode": "{mode}", "outcome": "{outcome}"}}' in shown
+        for name in ("unsent_segments", "unsent_oldest_seconds", "stripe_connections_halted"):
+            assert f'{name}{{"mode": "{mode}"}}' in shown
+
+
+def test_the_backlog_is_counted_to_a_bound(
+    session: Session, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme = priced(session, connect(session, now=now))
+    put(session, acme.tenant_id, [entry(f"{n}", 1, now, customer=f"cus_{n}") for n in range(4)])
+    fold_all(session, acme.tenant_id)
+    monkeypatch.setattr(installation, "UNSENT_COUNTED_TO", 3)
+    assert sum(installation.stripe_totals(session).unsent.values()) == 3
 
 
 def test_no_label_tells_of_tenants_customers_or_whoever_asks(

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from metering.catalog import customers
 from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
-from metering.stripe import accounts, sync
+from metering.stripe import accounts, deltas, sync
 from metering.stripe.answers import Summary
 from metering.stripe.faults import StripeFault
-from metering.stripe.models import Connection
+from metering.stripe.models import Connection, Push
 from metering.stripe.sync import Place
 from metering.tenancy import locks
-from tests.stripe_objects import meter, price, subscription
-from tests.support import scalar
+from tests.stripe_objects import MAY, item, meter, price, subscription
+from tests.support import entry, fold_all, put, scalar
 from tests.webapp.support import AppMaker, Clock, assert_problem
 from webapp import stripe_access
 
@@ -59,6 +59,7 @@ class Stripe:
 
     def __init__(self) -> None:
         self.totals: list[Summary] = []
+        self.minutes: dict[tuple[datetime, datetime], Decimal] = {}
         self.asked: list[tuple[Any, ...]] = []
         self.fault: StripeFault | None = None
 
@@ -66,10 +67,13 @@ class Stripe:
         start_at = NOW.replace(hour=hour, minute=0, second=0)
         self.totals.append(Summary(start_at, start_at + timedelta(hours=1), Decimal(value)))
 
-    def summaries(self, *asked: Any, window: str) -> list[Summary]:
-        self.asked.append(asked)
+    def summaries(self, *asked: Any, window: str | None) -> list[Summary]:
         if self.fault is not None:
             raise self.fault
+        if window is None:
+            start, end = asked[-2:]
+            return [Summary(start, end, self.minutes[start, end])]
+        self.asked.append(asked)
         return self.totals
 
 
@@ -235,6 +239,49 @@ def test_the_past_is_taken_over_only_by_naming_exactly_what_stripe_has_of_it(
     ]  # fmt: skip
     feeding = "SELECT customer_ref FROM stream_sources WHERE tenant_id = :t"
     assert scalar(session, feeding, t=place.tenant_id) == "cus_1"
+
+
+def test_an_hour_in_which_a_billing_period_begins_is_taken_over_in_two(
+    may: FlaskClient, session: Session, place: Place, stripe: Stripe
+) -> None:
+    begins = NOW.replace(hour=8, minute=6, second=40)
+    at_six = begins.replace(second=0)
+    with unit_of_work(session):
+        late = subscription(
+            item("si_2", start=begins, end=begins.replace(month=6), created=begins),
+            id="sub_2", customer="cus_2", anchor_at=begins, started_at=begins,
+        )  # fmt: skip
+        sync.note_subscriptions(session, place, [late], now=NOW)
+    stripe.has(8, "127")
+    stripe.minutes[at_six.replace(minute=0), at_six] = Decimal(7)
+    for key, quantity, minute in (("before", 7, 3), ("after", 150, 10)):
+        used = entry(key, quantity, begins.replace(minute=minute), metric="calls", customer="cus_2")
+        put(session, place.tenant_id, [used], now=NOW)
+    fold_all(session, place.tenant_id)
+    past = {"meterEventName": "calls", "effectiveFrom": PAST, "customerRef": "cus_2"}
+    made(may, place, **past, openingTotal="127")
+    with unit_of_work(session):
+        turn = deltas.claim(session, place.tenant_id, now=NOW + timedelta(minutes=1))
+    sent = [(claim.stamped_at, claim.quantity) for claim in turn.claims]
+    assert sent == [(begins, Decimal(30))]
+    taken = session.execute(
+        select(Push.segment_start, Push.quantity)
+        .where(Push.tenant_id == place.tenant_id, Push.state == "adopted")
+        .order_by(Push.segment_start)
+    ).all()
+    assert [tuple(row) for row in taken] == [
+        (at_six.replace(minute=0), Decimal(7)), (begins, Decimal(120)),
+    ]  # fmt: skip
+
+
+def test_a_peak_is_taken_over_for_the_subscriptions_own_period(
+    may: FlaskClient, session: Session, place: Place, stripe: Stripe
+) -> None:
+    stripe.has(8, "3")
+    made(may, place, meterEventName="calls", effectiveFrom=PAST, openingTotal="3",
+         aggregation="max")  # fmt: skip
+    [taken] = session.scalars(select(Push).where(Push.tenant_id == place.tenant_id))
+    assert (taken.basis, taken.segment_start) == ("period", MAY)
 
 
 def test_what_we_sent_ourselves_is_not_taken_over_again(

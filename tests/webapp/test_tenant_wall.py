@@ -22,7 +22,7 @@ from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
 from metering.database import unit_of_work
 from metering.stripe.models import Connection, Held, PushStream, StreamSource
-from metering.tenancy import keys, scopes
+from metering.tenancy import console, keys, scopes
 from tests.backtests import BASELINE, CANDIDATE
 from tests.support import entry, fold_all, put
 from tests.webapp.support import bearer, make_key, row_counts, stored
@@ -56,6 +56,9 @@ WITHOUT_CONTRACT = {
     "backtest_pages.shown",
     "backtest_pages.customers_csv",
     "backtest_pages.end",
+    "stripe_console.home",  # below, and tests/webapp/test_stripe_console.py
+    "stripe_console.retry",
+    "shadow_console.report",
 }
 PLANTED = "planted-7f3a"
 SAMPLES: dict[str, Any] = {
@@ -353,3 +356,35 @@ def test_the_console_of_another_tenant_is_behind_its_own_link(app: Flask, tenant
     for page in pages:
         shown = client.open(page.rule, method=page.method, query_string={"tenantId": tenant})
         assert tenant not in shown.get_data(as_text=True)
+
+
+def test_the_pages_about_stripe_are_behind_the_wall(
+    shut: FlaskClient,
+    session: Session,
+    tenant: str,
+    stranger: str,
+    now: datetime,
+    path: dict[str, str],
+) -> None:
+    pages = [op for op in OPERATIONS if op.rule.startswith("/console/stripe")]
+    assert {op.endpoint for op in pages} < WITHOUT_CONTRACT
+    assert len(pages) == 3, "a new page about Stripe is to be looked at here"
+    before = stored(session, tenant)
+    for page in pages:
+        answer = shut.open(page.rule, method=page.method, query_string={"tenantId": tenant})
+        refused(answer, 401)
+    with unit_of_work(session):
+        link = console.make_link(session, stranger, "operator", now=now)
+    shut.post("/console/enter", data={"token": link})
+    token = re.search(r'name="csrf_token" value="(\w+)"', shut.get("/console").text)
+    assert token
+    # The planted usage is held; this is its name.
+    form = {"csrf_token": token[1], "id": SAMPLES["id"]}
+    for page in pages:
+        data = form if page.method == "POST" else None
+        named = shut.open(
+            page.rule, method=page.method, data=data, query_string={"tenantId": tenant}
+        )
+        refused(named, 403)
+        refused(shut.open(page.rule, method=page.method, data=data), 200, 303)
+    assert stored(session, tenant) == before

@@ -11,9 +11,11 @@ from metering import installation
 from metering.database import unit_of_work
 from metering.errors import ForbiddenError
 from metering.tenancy import console
-from webapp import auth
+from webapp import auth, pages
 from webapp.extensions import db
 from webapp.problems import ProblemError
+from webapp.stripe_console import presenters as stripe_console
+from webapp.stripe_state.views import READ as STRIPE_READ
 
 blueprint = Blueprint("console", __name__, url_prefix="/console")
 
@@ -50,13 +52,17 @@ def enter() -> ResponseReturnValue:
 
 @blueprint.get("")
 def home() -> ResponseReturnValue:
-    """Who is signed in, and what there is to do."""
+    """Who is signed in, whether anything is wrong with the money, and what there is to do."""
     try:
         caller = auth.principal()
     except ProblemError:
         return _page("console/closed.html", 401)
     csrf = auth.csrf_token(caller.session_token) if caller.session_token else None
-    return _page("console/home.html", 200, caller=caller, csrf=csrf)
+    lead = None
+    if caller.may(STRIPE_READ):
+        tenant_id = caller.tenant_id or pages.SANDBOX_TENANT
+        lead = stripe_console.lead(db.session(), tenant_id, g.now)
+    return _page("console/home.html", 200, caller=caller, csrf=csrf, lead=lead)
 
 
 @blueprint.post("/leave")

@@ -207,7 +207,7 @@ def csv_of(session: Session, found: Backtest) -> Response:
     rows = outcomes.every(session, found.tenant_id, found.id)
     lines = csv_export.lines(presenters.CSV_HEADER, presenters.csv_rows(rows, of))
     return Response(
-        stream_with_context(lines),
+        stream_with_context(csv_export.closing(session, lines)),
         mimetype="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

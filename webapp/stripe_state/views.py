@@ -128,7 +128,7 @@ def report(tenant_id: str, query: dict[str, Any]) -> Response:
     """By customer and metric: what was counted, and what was pushed and confirmed of it in live
     and in test mode."""
     session, limit, month = db.session(), query["limit"], month_of(query.get("period"))
-    after = _row_place(query["cursor"]) if "cursor" in query else None
+    after = read_row_place(query["cursor"]) if "cursor" in query else None
     rows = shadow.page(session, tenant_id, month, after=after, limit=limit + 1)
     sums, is_complete = shadow.sums(shadow.every(session, tenant_id, month))
     last = rows[limit - 1] if len(rows) > limit else None
@@ -162,9 +162,10 @@ def report_csv(tenant_id: str, query: dict[str, Any]) -> Response:
 def csv_of(session: Session, tenant_id: str, month: Span) -> Response:
     """The file, read and sent page by page."""
     rows = presenters.csv_rows(shadow.every(session, tenant_id, month))
+    lines = csv_export.lines(presenters.CSV_HEADER, rows)
     name = f"shadow-{month.start_at:%Y-%m}.csv"
     return Response(
-        stream_with_context(csv_export.lines(presenters.CSV_HEADER, rows)),
+        stream_with_context(csv_export.closing(session, lines)),
         mimetype="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -190,7 +191,8 @@ def read_place(text: str) -> stuck.Place:
     return number, name
 
 
-def _row_place(text: str) -> shadow.Place:
+def read_row_place(text: str) -> shadow.Place:
+    """Where a page of the comparison ended; InvalidInputError if it is none of ours."""
     ref, metric, start = cursor.read(text, 3)
     start_at, _ = cursor.read_place(cursor.write((start, "")))
     return ref, metric, start_at

@@ -1,0 +1,91 @@
+"""Which of a tenant's unsent rows are looked at next.
+
+The ones whose invoice is near go first, then the oldest; a few rows of each customer's metric at a
+time, so that a long backlog of one does not keep the others waiting. To rank them all takes longer
+than to push a few where a million wait: a ranking is kept for a moment, and taken from.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from metering.stripe.spans import Source
+
+# Rows a look takes for each push that it may make, and of one customer's metric at most.
+ROWS_PER_PUSH = 2
+OF_ONE = 24
+# How many rows a ranking holds, and for how long what becomes urgent may wait for the next.
+RANKED = 2000
+KEPT = timedelta(seconds=2)
+
+_RANKED = """
+SELECT row_id::text FROM (
+    SELECT ctid AS row_id, is_urgent, segment_start,
+           row_number() OVER (PARTITION BY mode, customer_ref, metric
+                              ORDER BY segment_start) AS place
+    FROM unsent
+    WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s
+) AS due
+WHERE place <= %(of_one)s
+ORDER BY is_urgent DESC, place, segment_start LIMIT %(most)s
+"""
+# A row that was changed since is elsewhere by now; what has come into its place is due as well.
+_TAKEN = """
+SELECT mode, customer_ref, metric, segment_start, is_urgent FROM unsent
+WHERE tenant_id = %(tenant_id)s AND due_at <= %(now)s AND ctid = ANY (%(ids)s::tid[])
+ORDER BY is_urgent DESC, segment_start, mode, customer_ref, metric
+FOR UPDATE SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One unsent row."""
+
+    mode: str
+    source: Source
+    segment_start: datetime
+    is_urgent: bool
+
+
+class Backlog:
+    """A tenant's unsent rows in their order, as one job goes through them."""
+
+    def __init__(self, tenant_id: str) -> None:
+        self.tenant_id = tenant_id
+        self._ranked: list[str] = []
+        self._until: datetime | None = None
+
+    def take(self, session: Session, *, now: datetime, most: int) -> list[Row]:
+        """The rows to look at now, locked; those that another worker looks at are left to it.
+
+        most: pushes that are wanted.
+        """
+        while ids := self._next(session, now, most * ROWS_PER_PUSH):
+            parameters = {"tenant_id": self.tenant_id, "now": now, "ids": ids}
+            rows = session.connection().exec_driver_sql(_TAKEN, parameters).all()
+            if rows:
+                return [
+                    Row(
+                        row.mode,
+                        Source(row.customer_ref, row.metric),
+                        row.segment_start,
+                        row.is_urgent,
+                    )
+                    for row in rows
+                ]
+        return []
+
+    def _next(self, session: Session, now: datetime, most: int) -> list[str]:
+        if not self._ranked or self._until is None or not self._until - KEPT <= now < self._until:
+            parameters = {
+                "tenant_id": self.tenant_id,
+                "now": now,
+                "of_one": OF_ONE,
+                "most": max(RANKED, most),
+            }
+            found = session.connection().exec_driver_sql(_RANKED, parameters)
+            self._ranked, self._until = list(found.scalars()), now + KEPT
+        taken, self._ranked = self._ranked[:most], self._ranked[most:]
+        return taken

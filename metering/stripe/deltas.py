@@ -19,6 +19,7 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from metering import installation
 from metering.stripe import connections, tally, unsent
 from metering.stripe.backlog import Backlog
 from metering.stripe.destinations import StreamKey
@@ -117,11 +118,14 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
     halted = connections.halted(session, tenant_id, now)
     streams = _streams_of(session, tenant_id, {push.stream_id for push in pushes})
     final = _of_final_invoices(session, tenant_id, pushes, streams)
+    bound = installation.accounts_of(session, tenant_id)
     claims, dropped = [], []
     for push in pushes:
         stream = streams[push.stream_id]
         halted_until = halted.get((stream.mode, stream.account_id))
-        if push.identifier in final and _may_be_there(push):
+        if stream.account_id not in bound:
+            push.lease_until, push.error = now + BLOCKED, _NOT_OURS
+        elif push.identifier in final and _may_be_there(push):
             _leave_to_summaries(push, _TOO_LATE_TO_RESEND, now)
         elif push.identifier in final:
             # Looked at again, it becomes a decision.
@@ -396,6 +400,7 @@ _TOO_OLD_TO_RESEND = (
     "its outcome is not known, and it is too old for Stripe to recognise its identifier: Stripe's"
     " own total will tell"
 )
+_NOT_OURS = "the Stripe account is not bound to this tenant any more: nothing is sent there"
 _TOO_LATE_TO_RESEND = (
     "the period's invoice became final while this was on its way: Stripe's own total will tell"
     " whether it was taken before"

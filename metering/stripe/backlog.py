@@ -62,7 +62,19 @@ class Backlog:
 
         most: pushes that are wanted.
         """
-        while ids := self._next(session, now, most * ROWS_PER_PUSH):
+        is_ranked = False
+        while True:
+            if not self._is_ranked(now):
+                # What a new ranking holds and cannot be taken is another worker's, which would be
+                # ranked again and again until that one is done.
+                if is_ranked:
+                    return []
+                self._rank(session, now, most * ROWS_PER_PUSH)
+                is_ranked = True
+            rows_wanted = most * ROWS_PER_PUSH
+            ids, self._ranked = self._ranked[:rows_wanted], self._ranked[rows_wanted:]
+            if not ids:
+                return []
             parameters = {"tenant_id": self.tenant_id, "now": now, "ids": ids}
             rows = session.connection().exec_driver_sql(_TAKEN, parameters).all()
             if rows:
@@ -75,17 +87,17 @@ class Backlog:
                     )
                     for row in rows
                 ]
-        return []
 
-    def _next(self, session: Session, now: datetime, most: int) -> list[str]:
-        if not self._ranked or self._until is None or not self._until - KEPT <= now < self._until:
-            parameters = {
-                "tenant_id": self.tenant_id,
-                "now": now,
-                "of_one": OF_ONE,
-                "most": max(RANKED, most),
-            }
-            found = session.connection().exec_driver_sql(_RANKED, parameters)
-            self._ranked, self._until = list(found.scalars()), now + KEPT
-        taken, self._ranked = self._ranked[:most], self._ranked[most:]
-        return taken
+    def _is_ranked(self, now: datetime) -> bool:
+        is_kept = self._until is not None and self._until - KEPT <= now < self._until
+        return bool(self._ranked) and is_kept
+
+    def _rank(self, session: Session, now: datetime, most: int) -> None:
+        parameters = {
+            "tenant_id": self.tenant_id,
+            "now": now,
+            "of_one": OF_ONE,
+            "most": max(RANKED, most),
+        }
+        found = session.connection().exec_driver_sql(_RANKED, parameters)
+        self._ranked, self._until = list(found.scalars()), now + KEPT

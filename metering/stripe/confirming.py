@@ -15,6 +15,7 @@ from itertools import combinations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from metering import installation
 from metering.stripe import deltas, tally
 from metering.stripe.destinations import StreamKey
 from metering.stripe.digits import quantised
@@ -56,6 +57,8 @@ def due(session: Session, tenant_id: str, *, now: datetime, most: int = 20) -> l
         "settled_before": now - SETTLING,
         "read_before": now - EVERY,
         "most": most,
+        # An account that has changed hands is not read any more.
+        "bound": sorted(installation.accounts_of(session, tenant_id)),
     }
     rows = session.connection().exec_driver_sql(_DUE, parameters).all()
     checks = []
@@ -103,7 +106,7 @@ CROSS JOIN LATERAL (
     WHERE tenant_id = %(tenant_id)s AND mode = t.mode AND account_id = t.account_id
       AND event_name = t.event_name
 ) AS m
-WHERE m.meter_ids IS NOT NULL
+WHERE m.meter_ids IS NOT NULL AND t.account_id = ANY(%(bound)s)
   AND (asked.is_doubtful OR t.confirmed_at IS NULL OR t.confirmed_at <= %(read_before)s)
   AND NOT EXISTS (SELECT 1 FROM stripe_connections c WHERE c.tenant_id = %(tenant_id)s
       AND c.mode = t.mode AND c.account_id = t.account_id AND c.halted_until > %(now)s)

@@ -19,6 +19,7 @@ from typing import Literal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from metering import installation
 from metering.stripe import connections, tally, unsent
 from metering.stripe.backlog import Backlog
 from metering.stripe.destinations import StreamKey
@@ -117,11 +118,14 @@ def _expired(session: Session, tenant_id: str, now: datetime, most: int) -> list
     halted = connections.halted(session, tenant_id, now)
     streams = _streams_of(session, tenant_id, {push.stream_id for push in pushes})
     final = _of_final_invoices(session, tenant_id, pushes, streams)
+    bound = installation.accounts_of(session, tenant_id)
     claims, dropped = [], []
     for push in pushes:
         stream = streams[push.stream_id]
         halted_until = halted.get((stream.mode, stream.account_id))
-        if push.identifier in final and _may_be_there(push):
+        if stream.account_id not in bound:
+            push.lease_until, push.error = now + BLOCKED, _NOT_OURS
+        elif push.identifier in final and _may_be_there(push):
             _leave_to_summaries(push, _TOO_LATE_TO_RESEND, now)
         elif push.identifier in final:
             # Looked at again, it becomes a decision.
@@ -221,8 +225,7 @@ def settle(session: Session, outcomes: Iterable[tuple[Claim, Outcome]], *, now: 
         if push.state in OPEN_STATES and (is_latest or is_accepted):
             settling.settle(push, claimed.stream, outcome)
         elif push.is_missing and is_accepted:
-            settling.settle(push, claimed.stream, outcome)
-            settling.again.append(push)
+            settling.settle_late(push, claimed.stream, outcome)
     settling.finish()
     said = (
         (claimed.stream.mode, outcome.kind if outcome.is_sent else tally.NOT_SENT)
@@ -238,8 +241,7 @@ class _Settling:
         self.session, self.tenant_id, self.now = session, tenant_id, now
         self._connections: dict[tuple[str, str], Connection] = {}
         self._accepted: set[str] = set()
-        # What Stripe has less, or more, of than was thought.
-        self.again: list[Push] = []
+        self._reopened: list[Push] = []
 
     def lock_connections(self, streams: Iterable[StreamKey]) -> None:
         """In the same order everywhere: two who settle at once never wait in a circle."""
@@ -284,11 +286,16 @@ class _Settling:
                 else:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
-                self.again.append(push)
+                self._reopened.append(push)
+
+    def settle_late(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
+        """Of a push that was given up: what was sent in its place is too much now."""
+        self.settle(push, stream, outcome)
+        self._reopened.append(push)
 
     def finish(self) -> None:
         """Streams that Stripe takes again are not blocked any more; what it refused is unsent."""
-        reopen(self.session, self.tenant_id, self.again, now=self.now)
+        reopen(self.session, self.tenant_id, self._reopened, now=self.now)
         if self._accepted:
             self.session.execute(
                 update(PushStream)
@@ -393,6 +400,7 @@ _TOO_OLD_TO_RESEND = (
     "its outcome is not known, and it is too old for Stripe to recognise its identifier: Stripe's"
     " own total will tell"
 )
+_NOT_OURS = "the Stripe account is not bound to this tenant any more: nothing is sent there"
 _TOO_LATE_TO_RESEND = (
     "the period's invoice became final while this was on its way: Stripe's own total will tell"
     " whether it was taken before"

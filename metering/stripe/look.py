@@ -26,6 +26,8 @@ LEASE = timedelta(seconds=90)
 OLDEST = timedelta(days=35) - timedelta(hours=1)
 # How long a row whose stream is busy is left alone.
 BUSY = timedelta(seconds=2)
+# And one that asks for an account that is not ours.
+NOT_OURS = timedelta(hours=1)
 
 # The least time between two pushes of one segment, by (mode, account).
 Cadence = Callable[[str, str], timedelta]
@@ -328,6 +330,8 @@ class Look:
                     for instant in (
                         halted.get((stream.mode, stream.account_id)),
                         stream.retry_at,
+                        # What was sent to an account of ours that is another's now stays there.
+                        None if stream.account_id in self.atlas.bound else self.now + NOT_OURS,
                         self.now + BUSY if key.stream_id in open_until else None,
                         key.start_at,
                     )

@@ -31,15 +31,6 @@ def test_a_tenant_that_never_falls_silent_has_its_doubts_cleared(
     assert asked == [tenant]
 
 
-def test_all_totals_that_are_wanted_are_read_and_not_only_the_first_twenty(
-    process_environment: dict[str, str], tenant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = [20, 20, 5, 0]
-    monkeypatch.setattr(deltas, "confirm", lambda tenant_id: left.pop(0))
-    deltas.push(tenant)
-    assert left == []
-
-
 def test_gauges_are_carried_over_stretch_by_stretch_and_only_those_that_stand(
     session: Session, process_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,3 +67,12 @@ def test_one_tenants_trouble_is_not_the_next_ones() -> None:
 
     deltas._of_each(["a", "broken", "b"], work)
     assert done == ["a", "b"]
+
+
+def test_all_totals_that_are_wanted_are_read_and_not_only_the_first_twenty(
+    process_environment: dict[str, str], tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [20, 20, 5, 0]
+    monkeypatch.setattr(deltas, "confirm", lambda tenant_id: left.pop(0))
+    deltas.push(tenant)
+    assert left == []

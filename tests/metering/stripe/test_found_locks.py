@@ -127,3 +127,21 @@ def test_a_stream_that_another_worker_works_on_is_left_alone_and_nothing_is_lost
         ).result(20)
     push_all(session, acme, stripe, now=later + timedelta(minutes=1))
     assert stripe.total() == 7
+
+
+def test_rows_that_another_worker_looks_at_are_left_to_it_at_once(
+    session: Session, engine: Engine, acme: Connected
+) -> None:
+    """A claim that asked for them again and again would never end."""
+    use(session, acme, (3, NOON))
+    with ThreadPoolExecutor(1) as pool, unit_of_work(session):
+        session.execute(
+            text("SELECT 1 FROM unsent WHERE tenant_id = :t FOR UPDATE"), {"t": acme.tenant_id}
+        )
+        claiming = apart(
+            pool, engine, lambda s: _none_claimed(deltas.claim(s, acme.tenant_id, now=AT))
+        )
+        try:
+            claiming.result(10)
+        finally:
+            session.rollback()  # else the thread that never ends would keep the test

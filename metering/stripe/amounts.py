@@ -4,6 +4,7 @@ Should: the sum over all customers and metrics that feed the stream, each read a
 says. Does: the sum of all pushes that Stripe has not rejected. The difference is the delta.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,11 +34,13 @@ class SegmentKey:
 class Should:
     """totals: of each segment; none where something stands in the way of one of its sources.
 
+    readings: the aggregations by which each is read now; none where nothing feeds it any more.
     obstructed: of the segments without, who has nowhere to go, and why: what was sent must not be
     taken back because a meter is away.
     """
 
     totals: Mapping[SegmentKey, Decimal]
+    readings: Mapping[SegmentKey, set[str]]
     obstructed: Mapping[SegmentKey, tuple[Source, Obstacle]]
 
 
@@ -68,6 +71,7 @@ def should_hold(
         [(key, each) for key, found in obstacles.items() for each, _ in found],
     )
     totals: dict[SegmentKey, Decimal] = {}
+    readings: dict[SegmentKey, set[str]] = defaultdict(set)
     obstructed: dict[SegmentKey, tuple[Source, Obstacle]] = {}
     hours: list[tuple[SegmentKey, Source, Destination]] = []
     spans: list[tuple[SegmentKey, Source, Destination]] = []
@@ -84,6 +88,7 @@ def should_hold(
         totals[key] = ZERO
         for source in sources[key.stream_id]:
             for destination in leading(atlas, streams[key.stream_id], source, key, periods):
+                readings[key].add(destination.aggregation)
                 (hours if key.basis == "hour" else spans).append((key, source, destination))
     values = _segments(session, tenant_id, [(key, source) for key, source, _ in hours])
     for key, source, destination in hours:
@@ -92,7 +97,7 @@ def should_hold(
             totals[key] += reading(destination.aggregation, row)
     for key, source, destination in spans:
         totals[key] += _difference(session, tenant_id, source, destination, key, periods)
-    return Should(totals, obstructed)
+    return Should(totals, readings, obstructed)
 
 
 def _obstacle(
@@ -239,19 +244,24 @@ def _segments(
 
 @dataclass(frozen=True)
 class Held:
-    """What Stripe holds of a segment. last_at: when the latest push of it was made."""
+    """What Stripe holds of a segment. last_at: when the latest push of it was made.
+
+    adopted: what of it others had sent before we took over.
+    """
 
     quantity: Decimal = ZERO
     last_at: datetime | None = None
+    adopted: Decimal = ZERO
 
 
 _HELD = """
 SELECT wanted.stream_id, wanted.basis, wanted.segment_start, sum(p.quantity) AS quantity,
-       max(p.claimed_at) AS last_at
+       max(p.claimed_at) AS last_at,
+       coalesce(sum(p.quantity) FILTER (WHERE p.state = 'adopted'), 0) AS adopted
 FROM unnest(%(ids)s::text[], %(bases)s::text[], %(starts)s::timestamptz[])
     AS wanted (stream_id, basis, segment_start)
 CROSS JOIN LATERAL (
-    SELECT quantity, claimed_at FROM pushes
+    SELECT quantity, claimed_at, state FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = wanted.stream_id
       AND segment_start = wanted.segment_start AND basis = wanted.basis AND state <> 'rejected'
     OFFSET 0
@@ -275,5 +285,5 @@ def does_hold(
     }
     for row in session.connection().exec_driver_sql(_HELD, parameters):
         key = SegmentKey(row.stream_id, row.basis, row.segment_start)
-        held[key] = Held(row.quantity, row.last_at)
+        held[key] = Held(row.quantity, row.last_at, row.adopted)
     return held

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,6 +26,7 @@ LEASE = timedelta(seconds=90)
 OLDEST = timedelta(days=35) - timedelta(hours=1)
 # How long a row whose stream is busy is left alone.
 BUSY = timedelta(seconds=2)
+HOUR = timedelta(hours=1)
 # And one that asks for an account that is not ours.
 NOT_OURS = timedelta(hours=1)
 
@@ -283,7 +284,11 @@ class Look:
                 self._hold(stream.mode, source, key.start_at, obstacle)
                 self._put_off_all(asking, self.now + obstacle.retry_in)
                 continue
-            delta = should.totals[key] - held.quantity
+            total = should.totals[key]
+            if held.adopted and self._is_never_less(key, should.readings.get(key, set()), asking):
+                # Others knew of usage that we were not told of.
+                total = max(total, held.adopted)
+            delta = total - held.quantity
             if not delta:
                 holding.forget(self.session, self.tenant_id, key)
                 continue
@@ -344,6 +349,22 @@ class Look:
             else:
                 self._put_off_all(asking, until)
         return ready
+
+    def _is_never_less(
+        self, key: SegmentKey, readings: Collection[str], asking: Sequence[Row]
+    ) -> bool:
+        """Whether what others had sent of a segment, before we took over, is never taken back.
+
+        A level may fall; and what nothing feeds any more has gone elsewhere. So has a part of an
+        hour that was cut in two after it had been taken over as one.
+        """
+        if not readings or "last" in readings:
+            return False
+        boundary = self._period(key, asking).end_at
+        if key.basis == "hour" and boundary < key.start_at.replace(minute=0, second=0) + HOUR:
+            rest = SegmentKey(key.stream_id, "hour", boundary)
+            return bool(amounts.does_hold(self.session, self.tenant_id, [rest])[rest].adopted)
+        return True
 
     def _cadence_end(
         self, stream: PushStream, held: amounts.Held, asking: Sequence[Row]

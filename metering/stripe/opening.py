@@ -89,7 +89,7 @@ def questions(
     """
     end_at = _hour(now) + HOUR
     start_at = wanted.get("effective_from")
-    if start_at is None or _hour(start_at) >= _hour(now):
+    if start_at is None or start_at >= now:
         return []
     mapping = _meant(session, tenant_id, wanted)
     refs = [] if mapping.customer_ref is None else [mapping.customer_ref]

@@ -479,7 +479,10 @@ _UNMAPPED = (
     "which customer of Stripe {ref} is in {mode} mode is not known: set it at /v1/customers, or"
     " metadata[stripemeter_customer_ref] of the customer in Stripe"
 )
-_DELETED = "the customer {customer} was deleted in Stripe: nothing can be billed to it any more"
+_DELETED = (
+    "the customer {customer} was deleted in Stripe, which bills nothing to it any more: name"
+    " another of Stripe's customers at /v1/customers, or bill what is left by hand"
+)
 _CONFLICT = (
     "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"
     " usage on each of them; end all but one"

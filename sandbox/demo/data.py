@@ -6,12 +6,12 @@ found again by names that a user would give: event names, product ids, lookup ke
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 from sandbox.demo import TENANT, places
 from sandbox.demo.http import Api, Json, RefusedError
-from sandbox.demo.plan import CUSTOMERS, METERED, DemoCustomer, Metered
+from sandbox.demo.plan import CUSTOMERS, METERED, MONTH_BEGINS, DemoCustomer, Metered
 
 REF = "stripemeter_customer_ref"
 EVENTS = (
@@ -28,6 +28,8 @@ EVENTS = (
     "price.updated",
     "billing.meter.created",
     "billing.meter.updated",
+    "billing.meter.deactivated",
+    "billing.meter.reactivated",
 )
 THIN_EVENTS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 
@@ -128,6 +130,7 @@ def ensure_subscription(
         "/v1/subscriptions",
         customer=customer["id"],
         billing_mode={"type": "flexible"},
+        backdate_start_date=int(begun(wanted.anchor, customer["created"]).timestamp()),
         billing_cycle_anchor_config=wanted.anchor,
         items=[{"price": prices[metric]["id"]} for metric in wanted.metrics],
     )
@@ -173,7 +176,7 @@ def ensure_mapping(web: Api, wanted: Metered, meter: Json, price: Json) -> None:
             "stripePrice": price,
             "active": True,
             "shadow": True,
-            "effectiveFrom": _month_of(meter["created"]).isoformat(),
+            "effectiveFrom": _before_all(meter["created"]).isoformat(),
         },
     )
 
@@ -194,9 +197,23 @@ def _with_tiers(stripe: Api, price: Json) -> Json:
     return found
 
 
-def _month_of(unix_seconds: int) -> datetime:
-    day = datetime.fromtimestamp(unix_seconds, UTC)
-    return day.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+def begun(anchor: Mapping[str, int], unix_seconds: int) -> datetime:
+    """When the billing period of then began: a pace of a few minutes would foretell fantasies."""
+    now = datetime.fromtimestamp(unix_seconds, UTC)
+    day, hour, minute, second = (anchor[name] for name in _ANCHOR)
+    start = now.replace(day=day, hour=hour, minute=minute, second=second, microsecond=0)
+    if start > now:
+        start = (start.replace(day=1) - timedelta(days=1)).replace(day=day)
+    return start
+
+
+_ANCHOR = ("day_of_month", "hour", "minute", "second")
+
+
+def _before_all(unix_seconds: int) -> datetime:
+    """The month before: no customer's period began earlier."""
+    first = begun(MONTH_BEGINS, unix_seconds)
+    return (first - timedelta(days=1)).replace(day=1)
 
 
 def _operate(*arguments: str) -> None:

@@ -162,7 +162,9 @@ def described(price: Json, product: Json, charge: Charge) -> str:
     every = recurring["interval"]
     if recurring["interval_count"] != 1:
         every = f"every {recurring['interval_count']} {every}s"
-    at = f"at {money(charge.unit_amount, price['currency'])} / {every}"
+    per = (price["transform_quantity"] or {}).get("divide_by")
+    of = f" per {per}" if per else ""
+    at = f"at {money(charge.unit_amount, price['currency'])}{of} / {every}"
     if charge.tier is not None:
         at = f"Tier {charge.tier} {at}"
     if charge.part == "flat":

@@ -16,7 +16,7 @@ from metering.catalog import customers
 from metering.catalog.period import Span
 from metering.counters import fold
 from metering.database import unit_of_work
-from metering.stripe import shadow
+from metering.stripe import findings, shadow
 from metering.stripe.deltas import Outcome
 from metering.stripe.models import Connection
 from metering.stripe.shadow import Compared, Overall, Side
@@ -82,7 +82,7 @@ def plain(page: str) -> str:
 
 def listed(page: str) -> list[str]:
     """Whom the buttons of what is stuck name, in order."""
-    return [unescape(each) for each in re.findall(r"Try again<span[^>]*>: ([^<]+)</span>", page)]
+    return [unescape(each) for each in re.findall(r"Try again<span[^>]*> ([^<]+)</span>", page)]
 
 
 def forms(page: str) -> list[tuple[str, dict[str, str]]]:
@@ -502,6 +502,23 @@ def test_lag_says_until_when_an_account_is_left_alone(now: datetime) -> None:
     assert [until.relative for _, until in made.halts if until] == ["in 9 min", "at any moment"]
     capped = presenters.lag(Standing("live", unsent=100_000, is_lower_bound=True), [], now)
     assert capped.steps[0][2] == "100,000+"
+
+
+def test_more_than_is_looked_at_is_said_to_be_more(
+    sign_in: SignIn,
+    session: Session,
+    acme: Connected,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hold(session, acme, now, a=110, b=120, c=130)
+    client = sign_in(acme.tenant_id, "operator")
+    assert "More is stuck than is listed" not in text_of(client)
+    monkeypatch.setattr(findings, "MOST", 2)
+    page = text_of(client)
+    assert "At least 3 customers need a decision (at least $" in page
+    assert "Stuck: at least 2, at least $" in page
+    assert "More is stuck than is listed" in page
 
 
 def test_usage_that_waits_for_nothing_known_is_pointed_out(

@@ -13,7 +13,7 @@ from metering import installation
 from metering.catalog import customers
 from metering.errors import DomainError
 from metering.stripe import standing, stuck
-from metering.stripe.findings import KINDS
+from metering.stripe.findings import KINDS, MOST
 from metering.stripe.modes import MODES
 from metering.stripe.stuck import Stuck
 from webapp import cursor, pages
@@ -52,6 +52,7 @@ def home() -> ResponseReturnValue:
     every = stuck.everything(session, visitor.tenant_id)
     lead = presenters.lead_of(standings, every)
     uncounted, oldest = standing.uncounted(session, visitor.tenant_id)
+    is_cut = any(sentences.is_cut(each, every) for each in standings)
     by_mode, by_kind = presenters.choices(every, asked["mode"], asked["kind"])
     return pages.render(
         "stripe_console/home.html",
@@ -60,7 +61,7 @@ def home() -> ResponseReturnValue:
         now=words.moment(g.now, g.now),
         uncounted=f"{uncounted:,}{'+' if uncounted >= standing.COUNTED_TO else ''}",
         uncounted_since=words.moment(oldest, g.now),
-        found=_found(visitor, every, asked, lead.mode),
+        found=_found(visitor, every, asked, lead.mode, is_cut=is_cut),
         by_mode=by_mode,
         by_kind=by_kind,
         address=lambda **changes: visitor.link(HOME, _query(asked | {"after": None} | changes)),
@@ -103,7 +104,12 @@ def _query(of: dict[str, str | None]) -> str:
 
 
 def _found(
-    visitor: Visitor, every: list[Stuck], asked: dict[str, str | None], lead_mode: str | None
+    visitor: Visitor,
+    every: list[Stuck],
+    asked: dict[str, str | None],
+    lead_mode: str | None,
+    *,
+    is_cut: bool,
 ) -> dict[str, Any]:
     """The page of what was asked for, and what all of that comes to."""
     mode, kind, after = asked["mode"], asked["kind"], asked["after"]
@@ -122,7 +128,8 @@ def _found(
         "total": len(chosen),
         "first": first,
         "last": first + len(page) - 1,
-        "at_stake": sentences.at_stake(bills),
+        "at_stake": sentences.at_stake(bills, is_cut=is_cut),
+        "cut_to": f"{MOST:,}" if is_cut else None,
         "next": cursor.write(page[-1].place) if len(rest) > ROWS else None,
     }
 
@@ -138,8 +145,8 @@ def _said(every: list[Stuck]) -> str | None:
 
 _SAID = {
     "tried": (
-        "{it}: it is being tried again. Once Stripe has taken it, it leaves this list; that takes"
-        " some seconds."
+        "{it}: it is being tried again. If Stripe takes it, it leaves this list within some"
+        " seconds; else it stays, with the reason."
     ),
     "gone": "There was nothing to try: it is not stuck any more, or trying cannot help.",
 }

@@ -1,5 +1,6 @@
 """Where a tenant stands with Stripe, in words."""
 
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -30,17 +31,33 @@ def of_mode(standing: Standing, every: Sequence[Stuck]) -> str:
     if not standing.is_used:
         return "Nothing goes to Stripe in this mode."
     of = [each for each in every if each.finding.mode == standing.mode]
-    troubles = [*_halts(of), *_decisions(of), *_doubts(of), *_drifts(of)]
+    troubles = [*_halts(of), *_decisions(standing, of), *_doubts(of), *_drifts(of)]
     return " ".join([*_confirmed(standing), *troubles] or [_calm(standing)])
 
 
-def at_stake(every: Sequence[Stuck]) -> str:
-    """`$212.00 at stake`; empty where no amount is known."""
+def is_cut(standing: Standing, every: Sequence[Stuck]) -> bool:
+    """True if more is stuck in this mode than was looked at (`findings.MOST` of each kind)."""
+    found = Counter[str]()
+    for each in every:
+        if each.finding.mode == standing.mode:
+            is_grouped = each.finding.kind == "unsendable"
+            found[each.finding.kind] += each.finding.pushes if is_grouped else 1
+    counts = {
+        "held": standing.held,
+        "blocked": standing.blocked,
+        "unsendable": standing.unsendable,
+    }
+    return any(count > found[kind] for kind, count in counts.items())
+
+
+def at_stake(every: Sequence[Stuck], *, is_cut: bool = False) -> str:
+    """`$212.00 at stake`; empty where no amount is known. is_cut: there are more of them."""
     amounts = together(each.stake for each in every)
     if not amounts:
         return ""
     known = " and ".join(shown.amount(amount, currency) for currency, amount in amounts)
-    at_least = "at least " if any(each.stake.amount is None for each in every) else ""
+    is_open = is_cut or any(each.stake.amount is None for each in every)
+    at_least = "at least " if is_open else ""
     return f"{at_least}{known} at stake"
 
 
@@ -55,13 +72,16 @@ def _halts(every: Sequence[Stuck]) -> list[str]:
     return said
 
 
-def _decisions(every: Sequence[Stuck]) -> list[str]:
+def _decisions(standing: Standing, every: Sequence[Stuck]) -> list[str]:
     open_ = [each for each in every if each.finding.kind in DECISIONS]
-    count = len({_customer(each) for each in open_})
+    cut = is_cut(standing, every)
+    count = max(len({_customer(each) for each in open_}), standing.held_customers if cut else 0)
     if not count:
         return []
     who = "1 customer needs" if count == 1 else f"{count:,} customers need"
-    return [f"{who} a decision{_in_brackets(open_)}."]
+    who = f"At least {who}" if cut else who
+    amount = at_stake(open_, is_cut=cut)
+    return [f"{who} a decision{f' ({amount})' if amount else ''}."]
 
 
 def _doubts(every: Sequence[Stuck]) -> list[str]:

@@ -234,6 +234,8 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
     metric = metrics.get(session, mapping.tenant_id, mapping.metric)
     aggregation = mapping.aggregation or metric.aggregation
     is_hourly = aggregation in ("sum", "count")
+    # What is in Stripe is meant by the mapping from now on, as if it had gone there by it.
+    mapping.pushed_at, mapping.aggregation = now, aggregation
     for question, found in totals.items():
         stream_id = _stream(session, mapping.tenant_id, question.stream, now)
         sources = _sources(session, mapping, question.stream)

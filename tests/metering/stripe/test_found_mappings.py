@@ -4,9 +4,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metering.catalog import mappings
+from metering.catalog import mappings, metrics
+from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.errors import ConflictError
 from metering.stripe import opening, unsent
@@ -171,3 +173,19 @@ def test_a_gauge_that_was_taken_over_may_fall(session: Session, stripe: FakeStri
     use(session, acme, (20, NOON), metric="seats")
     push_all(session, acme, stripe, now=AT)
     assert stripe.total(event_name="seats") == -30
+
+
+def test_what_was_taken_over_pins_the_mapping(session: Session, acme: Connected) -> None:
+    """Read otherwise, it would be taken back by the hour and sent again by the period."""
+    add_meter(session, acme, "calls")
+    adopt(session, acme, "calls", {NOON - 2 * HOUR: 100})
+    mapping = session.scalars(
+        select(MetricMapping).filter_by(tenant_id=acme.tenant_id, metric="calls")
+    ).one()
+    with pytest.raises(ConflictError, match="cannot change"):
+        edit(session, mapping, now=AT, aggregation="max")
+    session.rollback()
+    with unit_of_work(session):
+        metrics.edit(session, acme.tenant_id, "calls", {"aggregation": "max"}, now=AT)
+    session.refresh(mapping)
+    assert mapping.aggregation == "sum"

@@ -7,7 +7,7 @@ says. Does: the sum of all pushes that Stripe has not rejected. The difference i
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
 from metering.stripe.spans import PeriodOf, Periods, Source
 
 ZERO = Decimal(0)
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -200,6 +201,9 @@ def _read(
         if row is not None:
             return reading(aggregation, row, row.unique_count)
     elif aggregation == "unique":
+        # By whole segments, as all else: the rest of the hour in which a mapping ends is its own.
+        begun = until.replace(minute=0, second=0, microsecond=0)
+        parameters["until"] = begun if begun == until else min(begun + HOUR, period.end_at)
         return Decimal(connection.exec_driver_sql(_SEEN, parameters).scalar_one())
     else:
         part = connection.exec_driver_sql(_PART, parameters).one()

@@ -189,3 +189,27 @@ def test_what_was_taken_over_pins_the_mapping(session: Session, acme: Connected)
         metrics.edit(session, acme.tenant_id, "calls", {"aggregation": "max"}, now=AT)
     session.refresh(mapping)
     assert mapping.aggregation == "sum"
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "max", "last", "unique"])
+def test_the_rest_of_the_hour_in_which_a_mapping_ends_is_its_own(
+    session: Session, stripe: FakeStripe, aggregation: str
+) -> None:
+    """The next one begins with the next hour: what comes in between belongs to one of them."""
+    acme = connect(session, now=AT)
+    for meter in ("seats", "other"):
+        add_meter(session, acme, meter)
+    ending = add_mapping(session, acme, "seats", aggregation=aggregation)
+    with unit_of_work(session):
+        mappings.end(session, acme.tenant_id, ending.mapping_id, now=AT)
+    add_mapping(
+        session,
+        acme,
+        "seats",
+        meter_event_name="other",
+        aggregation=aggregation,
+        effective_from=NOON + HOUR,
+    )
+    use(session, acme, (1, NOON + timedelta(minutes=40)), metric="seats", resources=("a",))
+    push_all(session, acme, stripe, now=AT + HOUR)
+    assert (stripe.total(event_name="seats"), stripe.total(event_name="other")) == (1, 0)

@@ -76,3 +76,20 @@ def test_all_totals_that_are_wanted_are_read_and_not_only_the_first_twenty(
     monkeypatch.setattr(deltas, "confirm", lambda tenant_id: left.pop(0))
     deltas.push(tenant)
     assert left == []
+
+
+def test_what_is_in_doubt_is_asked_about_at_once_and_all_of_it_now_and_then(
+    process_environment: dict[str, str], tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def due(session: object, tenant_id: str, *, only_doubtful: bool, **_: object) -> list[Check]:
+        asked.append(only_doubtful)
+        return []
+
+    monkeypatch.setattr(deltas.confirming, "due", due)
+    deltas.confirm(tenant)
+    deltas.confirm(tenant)
+    monkeypatch.setattr(deltas, "_confirm_again", {})
+    deltas.confirm(tenant)
+    assert asked == [False, True, False]

@@ -15,7 +15,7 @@ from jobs.stripe_calls import ORDINARY_SHARE
 from metering import installation
 from metering.stripe import confirming, deltas, rollover, unsent
 from metering.stripe.backlog import Backlog
-from metering.stripe.deltas import Claim, Outcome
+from metering.stripe.claims import Claim, Outcome
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session
 
 from metering.counters.aggregation import IS_FOLDED, reading
 from metering.counters.carry import carried
-from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
+from metering.stripe.destinations import Atlas, Destination
+from metering.stripe.obstacles import Obstacle
 from metering.stripe.spans import PeriodOf, Periods, Source
+from metering.stripe.streams import StreamKey
 
 ZERO = Decimal(0)
 HOUR = timedelta(hours=1)

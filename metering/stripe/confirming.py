@@ -16,10 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering import installation
-from metering.stripe import deltas, tally
-from metering.stripe.destinations import StreamKey
+from metering.stripe import reopening, tally
 from metering.stripe.digits import quantised
 from metering.stripe.models import Push
+from metering.stripe.streams import StreamKey
 
 # How long Stripe's summaries may lag behind what it accepted.
 SETTLING = timedelta(minutes=10)
@@ -187,7 +187,7 @@ def judge(
         if not found and not missing and _is_calm(held, now):
             drifted += 1
             _note_drift(held, totals.get(hour, Decimal(0)))
-    deltas.reopen(session, check.tenant_id, gone, now=now)
+    reopening.reopen(session, check.tenant_id, gone, now=now)
     verdicts = ["confirmed"] * confirmed + ["missing"] * len(gone)
     tally.add(session, check.tenant_id, ((check.stream.mode, each) for each in verdicts))
     return Judged(confirmed, len(gone), drifted)

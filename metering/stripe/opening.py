@@ -17,19 +17,19 @@ from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import and_, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics, places
 from metering.catalog.mirror import StripeMeter, SubscriptionItem
 from metering.catalog.models import MetricMapping
 from metering.errors import ConflictError, InvalidInputError
-from metering.stripe import answers, look, schedules
+from metering.stripe import answers, schedules, streams
 from metering.stripe.calls import Calls
-from metering.stripe.destinations import Atlas, StreamKey
-from metering.stripe.models import Push, PushStream, StreamSource
+from metering.stripe.destinations import Atlas
+from metering.stripe.models import Push, PushStream
 from metering.stripe.modes import Mode
 from metering.stripe.spans import Periods, Source
+from metering.stripe.streams import StreamKey
 from pricing.numbers import plain
 
 HOUR = timedelta(hours=1)
@@ -237,19 +237,10 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
     # What is in Stripe is meant by the mapping from now on, as if it had gone there by it.
     mapping.pushed_at, mapping.aggregation = now, aggregation
     for question, found in totals.items():
-        stream_id = _stream(session, mapping.tenant_id, question.stream, now)
+        stream = streams.wait_for(session, mapping.tenant_id, question.stream, now=now)
         sources = _sources(session, mapping, question.stream)
-        for source in sources:
-            session.execute(
-                insert(StreamSource)
-                .values(
-                    tenant_id=mapping.tenant_id,
-                    stream_id=stream_id,
-                    customer_ref=source.customer_ref,
-                    metric=source.metric,
-                )
-                .on_conflict_do_nothing()
-            )
+        fed = ((stream.stream_id, source) for source in sources)
+        streams.feed(session, mapping.tenant_id, fed)
         periods = Periods(session, mapping.tenant_id, sources)
         sums: dict[datetime, Decimal] = {}
         for each in found:
@@ -262,7 +253,7 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
             Push(
                 tenant_id=mapping.tenant_id,
                 identifier=f"{ADOPTED}_{secrets.token_hex(16)}",
-                stream_id=stream_id,
+                stream_id=stream.stream_id,
                 basis="hour" if is_hourly else "period",
                 segment_start=start_at,
                 quantity=quantity,
@@ -345,22 +336,6 @@ def _boundaries(session: Session, meter: StripeMeter, customer: str) -> tuple[da
         )
     ).all()
     return tuple(period.start_at for period in schedules.tiled(items))
-
-
-def _stream(session: Session, tenant_id: str, key: StreamKey, now: datetime) -> str:
-    values = {
-        "tenant_id": tenant_id,
-        "mode": key.mode,
-        "account_id": key.account_id,
-        "event_name": key.event_name,
-        "stripe_customer": key.stripe_customer,
-    }
-    session.execute(
-        insert(PushStream)
-        .values(**values, stream_id=look.stream_id(), created_at=now)
-        .on_conflict_do_nothing()
-    )
-    return session.scalars(select(PushStream.stream_id).filter_by(**values)).one()
 
 
 def _sources(session: Session, mapping: MetricMapping, key: StreamKey) -> list[Source]:

@@ -23,7 +23,7 @@ from metering.catalog.models import MetricMapping
 from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import deltas, schedules, sync, unsent
-from metering.stripe.deltas import LEASE
+from metering.stripe.claims import LEASE
 from metering.stripe.spans import Periods, Source
 from metering.stripe.sync import Place
 from tests.scenarios.test_stripe_machine import _read

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas
+from metering.stripe.claims import Outcome
 from metering.stripe.confirming import EVERY, SETTLING, Judged
-from metering.stripe.deltas import RECOGNISED, Outcome
+from metering.stripe.deltas import RECOGNISED
 from metering.stripe.models import Push
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all

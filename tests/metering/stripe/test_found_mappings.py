@@ -13,9 +13,9 @@ from metering.database import unit_of_work
 from metering.errors import ConflictError
 from metering.stripe import opening, unsent
 from metering.stripe.answers import Summary
-from metering.stripe.deltas import Outcome
-from metering.stripe.destinations import StreamKey
+from metering.stripe.claims import Outcome
 from metering.stripe.opening import Question
+from metering.stripe.streams import StreamKey
 from pricing.price import from_config
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_found_holding import edit, told

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from metering.database import unit_of_work
 from metering.stripe import deltas, reports
-from metering.stripe.deltas import BLOCKED, Claim
+from metering.stripe.claims import Claim
 from metering.stripe.models import Push
 from metering.stripe.reports import Effect
+from metering.stripe.settling import BLOCKED
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_reports import report
 from tests.stripe_setup import (

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from metering.database import unit_of_work
 from metering.errors import ConflictError, ForbiddenError, InvalidInputError
 from metering.stripe import deltas
+from metering.stripe.claims import LEASE
 from metering.stripe.driver import Driver, StripeFault
-from metering.stripe.look import LEASE
 from metering.stripe.models import Push
 from metering.stripe.recording import CALL, StripeBillingDriver, send
 from tests.metering.stripe.test_deltas import NOON, use

@@ -118,6 +118,29 @@ def demo(page: Page) -> None:
     page.wait_for_selector("#headline:has-text('totals equal ours')", timeout=90_000)
 
 
+def stuck(page: Page) -> None:
+    """Two customers of whom nobody has said who they are in Stripe, in the console."""
+    now = datetime.now(UTC).isoformat()
+    strangers = (("juniper", "api_calls", 12_345), ("kestrel", "storage_gb", 700))
+    events = [
+        {
+            "tenantId": "demo", "metric": metric, "customerRef": ref, "quantity": quantity,
+            "ts": now, "idempotencyKey": f"picture-{ref}",
+        }
+        for ref, metric, quantity in strangers
+    ]  # fmt: skip
+    call("/v1/events/ingest", {"events": events})
+    for _ in range(30):
+        page.goto(f"{ADDRESS}/console/stripe")
+        if page.get_by_text("2 customers need a decision").first.is_visible():
+            return
+        page.wait_for_timeout(1_000)
+
+
+def shadow(page: Page) -> None:
+    page.goto(f"{ADDRESS}/console/stripe/shadow")
+
+
 def stand_in(page: Page) -> None:
     page.goto(STAND_IN)
     page.wait_for_selector(".good >> nth=0", timeout=30_000)
@@ -154,7 +177,9 @@ PICTURES = (
     Picture("comparison", comparison),
     Picture("backtest", backtest),
     Picture("demo", demo),
-    # Pages of the console go here: what they show of Stripe is of the month that is not over yet.
+    # What the console shows of Stripe is of the month that is not over yet.
+    Picture("console-stripe", stuck),
+    Picture("shadow", shadow),
     Picture("stand-in", stand_in, "#held section > table >> nth=0"),
     # From here on the clock is a month ahead.
     Picture("month-over", month_over),

@@ -15,7 +15,7 @@ from jobs.stripe_calls import ORDINARY_SHARE
 from metering import installation
 from metering.stripe import confirming, deltas, rollover, unsent
 from metering.stripe.backlog import Backlog
-from metering.stripe.deltas import Claim, Outcome
+from metering.stripe.claims import Claim, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,10 @@ LEAST_CADENCE = timedelta(seconds=10)
 CADENCE_KEPT_SECONDS = 60.0
 # What cannot be sent is looked at again after so long, if nothing has released it before.
 HELD_FOR = timedelta(hours=1)
+# How long a tenant in which nothing more was to be confirmed is taken to stay so; what is in doubt
+# does not wait. By tenant: from when on this process looks again.
+CONFIRM_AGAIN_SECONDS = 30.0
+_confirm_again: dict[str, float] = {}
 
 
 def push(tenant_id: str) -> int:
@@ -64,8 +68,11 @@ def confirm(tenant_id: str) -> int:
 
     Returns: streams asked about.
     """
+    is_every = time.monotonic() >= _confirm_again.get(tenant_id, 0.0)
     with step() as (session, now):
-        checks = confirming.due(session, tenant_id, now=now)
+        checks = confirming.due(session, tenant_id, now=now, only_doubtful=not is_every)
+    if is_every and len(checks) < confirming.MOST:
+        _confirm_again[tenant_id] = time.monotonic() + CONFIRM_AGAIN_SECONDS
     for check, totals in zip(checks, _pool().map(stripe_calls.hourly_totals, checks), strict=True):
         if totals is None:
             continue

@@ -11,8 +11,8 @@ from typing import cast
 from jobs.limits import RedisLimiter
 from jobs.runtime import config
 from metering.stripe import recording
+from metering.stripe.claims import Claim, Outcome
 from metering.stripe.confirming import Check
-from metering.stripe.deltas import Claim, Outcome
 from metering.stripe.driver import Driver, StripeFault
 from metering.stripe.limits import ORDINARY_SHARE, Limits
 from metering.stripe.modes import Mode

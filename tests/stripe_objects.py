@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from metering.stripe import answers
+from metering.stripe import answers, parsing
 
 MAY, JUNE, JULY = (datetime(2026, month, 1, tzinfo=UTC) for month in (5, 6, 7))
 
@@ -25,7 +25,7 @@ def price(
         "billing_scheme": "per_unit", "unit_amount": 5, "unit_amount_decimal": "5",
         "product": "prod_1", "recurring": recurring | {"meter": meter_id},
     }  # fmt: skip
-    return answers.price(obj | changes)
+    return parsing.price(obj | changes)
 
 
 def item(

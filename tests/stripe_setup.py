@@ -14,7 +14,7 @@ from metering.catalog.mirror import StripeMeter
 from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.stripe import deltas
-from metering.stripe.deltas import Claim, Outcome
+from metering.stripe.claims import Claim, Outcome
 from metering.stripe.models import AccountBinding, Push, PushStream
 from metering.tenancy import tenants
 from pricing.price import from_config

@@ -159,7 +159,7 @@ def _refuse_new_meaning(mapping: MetricMapping, changes: Mapping[str, Any], now:
     since = changes.get("effective_from", mapping.effective_from)
     leads = any(changes.get(name, getattr(mapping, name)) is not None for name in places.NAMES)
     this_hour = now.replace(minute=0, second=0, microsecond=0)
-    if not leads or since >= this_hour:
+    if not leads or since >= now:
         return
     for name in changed:
         # Also of one that has pushed: a shadow's test pushes say nothing of the live side.

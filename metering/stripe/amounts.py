@@ -4,9 +4,10 @@ Should: the sum over all customers and metrics that feed the stream, each read a
 says. Does: the sum of all pushes that Stripe has not rejected. The difference is the delta.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,10 +15,13 @@ from sqlalchemy.orm import Session
 
 from metering.counters.aggregation import IS_FOLDED, reading
 from metering.counters.carry import carried
-from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
+from metering.stripe.destinations import Atlas, Destination
+from metering.stripe.obstacles import Obstacle
 from metering.stripe.spans import PeriodOf, Periods, Source
+from metering.stripe.streams import StreamKey
 
 ZERO = Decimal(0)
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, order=True)
@@ -33,11 +37,13 @@ class SegmentKey:
 class Should:
     """totals: of each segment; none where something stands in the way of one of its sources.
 
+    readings: the aggregations by which each is read now; none where nothing feeds it any more.
     obstructed: of the segments without, who has nowhere to go, and why: what was sent must not be
     taken back because a meter is away.
     """
 
     totals: Mapping[SegmentKey, Decimal]
+    readings: Mapping[SegmentKey, set[str]]
     obstructed: Mapping[SegmentKey, tuple[Source, Obstacle]]
 
 
@@ -68,6 +74,7 @@ def should_hold(
         [(key, each) for key, found in obstacles.items() for each, _ in found],
     )
     totals: dict[SegmentKey, Decimal] = {}
+    readings: dict[SegmentKey, set[str]] = defaultdict(set)
     obstructed: dict[SegmentKey, tuple[Source, Obstacle]] = {}
     hours: list[tuple[SegmentKey, Source, Destination]] = []
     spans: list[tuple[SegmentKey, Source, Destination]] = []
@@ -84,6 +91,7 @@ def should_hold(
         totals[key] = ZERO
         for source in sources[key.stream_id]:
             for destination in leading(atlas, streams[key.stream_id], source, key, periods):
+                readings[key].add(destination.aggregation)
                 (hours if key.basis == "hour" else spans).append((key, source, destination))
     values = _segments(session, tenant_id, [(key, source) for key, source, _ in hours])
     for key, source, destination in hours:
@@ -92,7 +100,7 @@ def should_hold(
             totals[key] += reading(destination.aggregation, row)
     for key, source, destination in spans:
         totals[key] += _difference(session, tenant_id, source, destination, key, periods)
-    return Should(totals, obstructed)
+    return Should(totals, readings, obstructed)
 
 
 def _obstacle(
@@ -195,6 +203,9 @@ def _read(
         if row is not None:
             return reading(aggregation, row, row.unique_count)
     elif aggregation == "unique":
+        # By whole segments, as all else: the rest of the hour in which a mapping ends is its own.
+        begun = until.replace(minute=0, second=0, microsecond=0)
+        parameters["until"] = begun if begun == until else min(begun + HOUR, period.end_at)
         return Decimal(connection.exec_driver_sql(_SEEN, parameters).scalar_one())
     else:
         part = connection.exec_driver_sql(_PART, parameters).one()
@@ -239,19 +250,24 @@ def _segments(
 
 @dataclass(frozen=True)
 class Held:
-    """What Stripe holds of a segment. last_at: when the latest push of it was made."""
+    """What Stripe holds of a segment. last_at: when the latest push of it was made.
+
+    adopted: what of it others had sent before we took over.
+    """
 
     quantity: Decimal = ZERO
     last_at: datetime | None = None
+    adopted: Decimal = ZERO
 
 
 _HELD = """
 SELECT wanted.stream_id, wanted.basis, wanted.segment_start, sum(p.quantity) AS quantity,
-       max(p.claimed_at) AS last_at
+       max(p.claimed_at) AS last_at,
+       coalesce(sum(p.quantity) FILTER (WHERE p.state = 'adopted'), 0) AS adopted
 FROM unnest(%(ids)s::text[], %(bases)s::text[], %(starts)s::timestamptz[])
     AS wanted (stream_id, basis, segment_start)
 CROSS JOIN LATERAL (
-    SELECT quantity, claimed_at FROM pushes
+    SELECT quantity, claimed_at, state FROM pushes
     WHERE tenant_id = %(tenant_id)s AND stream_id = wanted.stream_id
       AND segment_start = wanted.segment_start AND basis = wanted.basis AND state <> 'rejected'
     OFFSET 0
@@ -275,5 +291,5 @@ def does_hold(
     }
     for row in session.connection().exec_driver_sql(_HELD, parameters):
         key = SegmentKey(row.stream_id, row.basis, row.segment_start)
-        held[key] = Held(row.quantity, row.last_at)
+        held[key] = Held(row.quantity, row.last_at, row.adopted)
     return held

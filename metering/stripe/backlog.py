@@ -5,8 +5,10 @@ time, so that a long backlog of one does not keep the others waiting. To rank th
 than to push a few where a million wait: a ranking is kept for a moment, and taken from.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -101,3 +103,47 @@ class Backlog:
         }
         found = session.connection().exec_driver_sql(_RANKED, parameters)
         self._ranked, self._until = list(found.scalars()), now + KEPT
+
+
+def finish(
+    session: Session, tenant_id: str, rows: Sequence[Row], later: Mapping[Row, datetime]
+) -> None:
+    """Delete the rows that are done with, and say when to look again at the others.
+
+    later: the others.
+    """
+    connection = session.connection()
+    done = [row for row in rows if row not in later]
+    if done:
+        connection.exec_driver_sql(_DONE, names(tenant_id, done))
+    if later:
+        parameters = {**names(tenant_id, list(later)), "dues": list(later.values())}
+        connection.exec_driver_sql(_LATER, parameters)
+
+
+def names(tenant_id: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """The rows' keys as a statement's parameters."""
+    return {
+        "tenant_id": tenant_id,
+        "modes": [row.mode for row in rows],
+        "refs": [row.source.customer_ref for row in rows],
+        "metrics": [row.source.metric for row in rows],
+        "starts": [row.segment_start for row in rows],
+    }
+
+
+_DONE = """
+DELETE FROM unsent u
+USING unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start)
+WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
+  AND u.metric = w.metric AND u.segment_start = w.segment_start
+"""
+_LATER = """
+UPDATE unsent u SET due_at = w.due_at
+FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[],
+            %(dues)s::timestamptz[])
+    AS w (mode, customer_ref, metric, segment_start, due_at)
+WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
+  AND u.metric = w.metric AND u.segment_start = w.segment_start
+"""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-from metering.stripe import answers, faults
+from metering.stripe import answers, faults, parsing
 from metering.stripe.answers import Json
 from metering.stripe.digits import wire
 from metering.stripe.modes import Mode
@@ -120,31 +120,31 @@ class Calls(ABC):
         if window is not None:
             params["value_grouping_window"] = window
         path = f"/v1/billing/meters/{_id(meter_id)}/event_summaries"
-        found = list(self._all(mode, account, path, params, answers.summary))
+        found = list(self._all(mode, account, path, params, parsing.summary))
         return sorted(found, key=lambda summary: summary.start_at)
 
     # The catalogue
 
     def meter(self, mode: Mode, account: str | None, meter_id: str) -> answers.Meter:
-        return self._one(mode, account, f"/v1/billing/meters/{_id(meter_id)}", {}, answers.meter)
+        return self._one(mode, account, f"/v1/billing/meters/{_id(meter_id)}", {}, parsing.meter)
 
     def meters(
         self, mode: Mode, account: str | None, *, status: str | None = None
     ) -> Iterator[answers.Meter]:
         """status: `active` or `inactive`; None: both."""
         params = {"status": status}
-        return self._all(mode, account, "/v1/billing/meters", params, answers.meter)
+        return self._all(mode, account, "/v1/billing/meters", params, parsing.meter)
 
     def price(self, mode: Mode, account: str | None, price_id: str) -> answers.Price:
         params = {"expand": list(_PRICE_WHOLE)}
-        return self._one(mode, account, f"/v1/prices/{_id(price_id)}", params, answers.price)
+        return self._one(mode, account, f"/v1/prices/{_id(price_id)}", params, parsing.price)
 
     def prices(
         self, mode: Mode, account: str | None, *, active: bool | None = None
     ) -> Iterator[answers.Price]:
         """All prices, tiers and all."""
         params = {"active": active, "expand": [f"data.{each}" for each in _PRICE_WHOLE]}
-        return self._all(mode, account, "/v1/prices", params, answers.price)
+        return self._all(mode, account, "/v1/prices", params, parsing.price)
 
     def create_meter(
         self,
@@ -164,7 +164,7 @@ class Calls(ABC):
             "value_settings": {"event_payload_key": "value"},
         }
         path = "/v1/billing/meters"
-        return self._make(mode, account, path, params, idempotency_key, answers.meter)
+        return self._make(mode, account, path, params, idempotency_key, parsing.meter)
 
     def create_product(
         self,
@@ -176,27 +176,27 @@ class Calls(ABC):
         metadata: Mapping[str, str] | None = None,
     ) -> answers.Product:
         params = {"name": name, "metadata": dict(metadata or {})}
-        return self._make(mode, account, "/v1/products", params, idempotency_key, answers.product)
+        return self._make(mode, account, "/v1/products", params, idempotency_key, parsing.product)
 
     def create_price(
         self, mode: Mode, account: str | None, parameters: Json, *, idempotency_key: str
     ) -> answers.Price:
         """parameters: as `pricing.stripe_price.to_stripe` writes them."""
         params = {**parameters, "expand": list(_PRICE_WHOLE)}
-        return self._make(mode, account, "/v1/prices", params, idempotency_key, answers.price)
+        return self._make(mode, account, "/v1/prices", params, idempotency_key, parsing.price)
 
     # Customers and their subscriptions
 
     def customer(self, mode: Mode, account: str | None, customer_id: str) -> answers.Customer:
         """A deleted customer is found, and says that it is deleted."""
         path = f"/v1/customers/{_id(customer_id)}"
-        return self._one(mode, account, path, {}, answers.customer)
+        return self._one(mode, account, path, {}, parsing.customer)
 
     def customers(
         self, mode: Mode, account: str | None, *, created_since: datetime | None = None
     ) -> Iterator[answers.Customer]:
         params = {"created": _since(created_since)}
-        return self._all(mode, account, "/v1/customers", params, answers.customer)
+        return self._all(mode, account, "/v1/customers", params, parsing.customer)
 
     def create_customer(
         self,
@@ -210,7 +210,7 @@ class Calls(ABC):
     ) -> answers.Customer:
         params = {"name": name, "metadata": dict(metadata or {}), "test_clock": test_clock}
         path = "/v1/customers"
-        return self._make(mode, account, path, params, idempotency_key, answers.customer)
+        return self._make(mode, account, path, params, idempotency_key, parsing.customer)
 
     def subscription(
         self, mode: Mode, account: str | None, subscription_id: str
@@ -239,23 +239,23 @@ class Calls(ABC):
         """Set `billing_cycle_anchor_config` to whole minutes: summaries know no seconds."""
         params = {"billing_mode": {"type": "flexible"}, **parameters}
         path = "/v1/subscriptions"
-        return self._make(mode, account, path, params, idempotency_key, answers.subscription)
+        return self._make(mode, account, path, params, idempotency_key, parsing.subscription)
 
     def _whole(self, mode: Mode, account: str | None, obj: Json) -> answers.Subscription:
         """A subscription with all its items: only the first ones are embedded."""
-        found = _read(answers.subscription, obj)
+        found = _read(parsing.subscription, obj)
         if not obj["items"].get("has_more"):
             return found
         params = {"subscription": found.id}
         pages = self._pages(mode, account, "/v1/subscription_items", params)
         items = [each for page in pages for each in page]
-        return _read(answers.subscription, {**obj, "items": {"data": items}})
+        return _read(parsing.subscription, {**obj, "items": {"data": items}})
 
     # Invoices
 
     def invoice(self, mode: Mode, account: str | None, invoice_id: str) -> answers.Invoice:
         path = f"/v1/invoices/{_id(invoice_id)}"
-        return self._one(mode, account, path, {}, answers.invoice)
+        return self._one(mode, account, path, {}, parsing.invoice)
 
     def invoices(
         self,
@@ -274,13 +274,13 @@ class Calls(ABC):
             "status": status,
             "created": _since(created_since),
         }
-        return self._all(mode, account, "/v1/invoices", params, answers.invoice)
+        return self._all(mode, account, "/v1/invoices", params, parsing.invoice)
 
     def invoice_lines(
         self, mode: Mode, account: str | None, invoice_id: str
     ) -> Iterator[answers.InvoiceLine]:
         path = f"/v1/invoices/{_id(invoice_id)}/lines"
-        return self._all(mode, account, path, {}, answers.invoice_line)
+        return self._all(mode, account, path, {}, parsing.invoice_line)
 
     def create_preview(
         self, mode: Mode, account: str | None, *, subscription_id: str
@@ -295,12 +295,12 @@ class Calls(ABC):
         if obj["lines"].get("has_more") and obj.get("id"):
             pages = self._pages(mode, account, f"/v1/invoices/{_id(obj['id'])}/lines", {})
             obj = {**obj, "lines": {"data": [line for page in pages for line in page]}}
-        return _read(answers.invoice, obj)
+        return _read(parsing.invoice, obj)
 
     # Events
 
     def event(self, mode: Mode, account: str | None, event_id: str) -> answers.Event:
-        return self._one(mode, account, f"/v1/events/{_id(event_id)}", {}, answers.event)
+        return self._one(mode, account, f"/v1/events/{_id(event_id)}", {}, parsing.event)
 
     def events(
         self,
@@ -320,7 +320,7 @@ class Calls(ABC):
         if after is not None:
             yield from self._events_after(mode, account, params, after)
             return
-        newest_first = list(self._all(mode, account, "/v1/events", params, answers.event))
+        newest_first = list(self._all(mode, account, "/v1/events", params, parsing.event))
         yield from reversed(newest_first)
 
     def _events_after(
@@ -332,7 +332,7 @@ class Calls(ABC):
             page = self.request(mode, account, "get", "/v1/events", _given(asked), repeatable=True)
             found, more = _listed(page)
             for obj in reversed(found):
-                yield _read(answers.event, obj)
+                yield _read(parsing.event, obj)
             if found:
                 after = found[0]["id"]
             more = more and bool(found)
@@ -340,7 +340,7 @@ class Calls(ABC):
     def meter_report(self, mode: Mode, account: str | None, event_id: str) -> answers.MeterReport:
         """What a thin event about a meter was about; it says so only when it is fetched."""
         path = f"/v2/core/events/{_id(event_id)}"
-        return self._one(mode, account, path, {}, answers.meter_report)
+        return self._one(mode, account, path, {}, parsing.meter_report)
 
     # How the above are made
 

@@ -16,13 +16,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering import installation
-from metering.stripe import deltas, tally
-from metering.stripe.destinations import StreamKey
+from metering.stripe import reopening, tally
 from metering.stripe.digits import quantised
 from metering.stripe.models import Push
+from metering.stripe.streams import StreamKey
 
 # How long Stripe's summaries may lag behind what it accepted.
 SETTLING = timedelta(minutes=10)
+# Streams that are asked about at once.
+MOST = 40
 # Reads are rationed: what Stripe accepted without a word is confirmed once a day and stream.
 EVERY = timedelta(hours=24)
 DOUBTFUL = ("ambiguous", "suspect")
@@ -46,10 +48,18 @@ class Check:
     end_at: datetime
 
 
-def due(session: Session, tenant_id: str, *, now: datetime, most: int = 20) -> list[Check]:
+def due(
+    session: Session,
+    tenant_id: str,
+    *,
+    now: datetime,
+    most: int = MOST,
+    only_doubtful: bool = False,
+) -> list[Check]:
     """The streams to be asked about now, the doubtful first.
 
     A stream of which there is doubt is asked about until it is cleared; the others once a day.
+    only_doubtful: to find these takes no time whatever else waits to be confirmed.
     """
     parameters = {
         "tenant_id": tenant_id,
@@ -60,7 +70,8 @@ def due(session: Session, tenant_id: str, *, now: datetime, most: int = 20) -> l
         # An account that has changed hands is not read any more.
         "bound": sorted(installation.accounts_of(session, tenant_id)),
     }
-    rows = session.connection().exec_driver_sql(_DUE, parameters).all()
+    statement = _DOUBTFUL_DUE if only_doubtful else _ALL_DUE
+    rows = session.connection().exec_driver_sql(statement, parameters).all()
     checks = []
     for row in rows:
         stream = StreamKey(row.mode, row.account_id, row.event_name, row.stripe_customer)
@@ -90,9 +101,7 @@ FROM (
         SELECT stream_id, stamped_at, state FROM pushes
         WHERE tenant_id = %(tenant_id)s AND state IN ('claimed', 'ambiguous', 'suspect')
           AND state <> 'claimed' AND lease_until <= %(now)s
-        UNION ALL
-        SELECT stream_id, stamped_at, state FROM pushes
-        WHERE tenant_id = %(tenant_id)s AND state = 'settled' AND settled_at <= %(settled_before)s
+        {others}
     ) AS p
     GROUP BY p.stream_id
 ) AS asked
@@ -112,6 +121,13 @@ WHERE m.meter_ids IS NOT NULL AND t.account_id = ANY(%(bound)s)
       AND c.mode = t.mode AND c.account_id = t.account_id AND c.halted_until > %(now)s)
 ORDER BY asked.is_doubtful DESC, asked.first_at LIMIT %(most)s
 """
+_DOUBTFUL_DUE = _DUE.format(others="")
+_ALL_DUE = _DUE.format(
+    others="""UNION ALL
+        SELECT stream_id, stamped_at, state FROM pushes
+        WHERE tenant_id = %(tenant_id)s AND state = 'settled' AND settled_at <= %(settled_before)s
+        """
+)
 _ASKED = """
 WITH doubtful AS (
     UPDATE pushes SET lease_until = %(later)s
@@ -171,7 +187,7 @@ def judge(
         if not found and not missing and _is_calm(held, now):
             drifted += 1
             _note_drift(held, totals.get(hour, Decimal(0)))
-    deltas.reopen(session, check.tenant_id, gone, now=now)
+    reopening.reopen(session, check.tenant_id, gone, now=now)
     verdicts = ["confirmed"] * confirmed + ["missing"] * len(gone)
     tally.add(session, check.tenant_id, ((check.stream.mode, each) for each in verdicts))
     return Judged(confirmed, len(gone), drifted)

@@ -7,7 +7,7 @@ and to whom accounts are bound. Nothing here calls Stripe.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -16,21 +16,13 @@ from metering import installation
 from metering.catalog import customers
 from metering.catalog.mirror import StripeCustomer, StripeMeter, StripePrice, SubscriptionItem
 from metering.catalog.models import Customer, Metric, MetricMapping
-from metering.stripe import answers
+from metering.stripe import obstacles
+from metering.stripe.obstacles import Obstacle
+from metering.stripe.streams import StreamKey
 from metering.tenancy import tenants
 
 # A subscription of such a status bills nothing any more, or never did.
 DEAD = ("canceled", "incomplete_expired", "incomplete")
-
-
-@dataclass(frozen=True, order=True)
-class StreamKey:
-    """A stream by what it is; see `models.PushStream`."""
-
-    mode: str
-    account_id: str
-    event_name: str
-    stripe_customer: str
 
 
 @dataclass(frozen=True)
@@ -55,19 +47,6 @@ class Destination:
     def basis(self) -> str:
         """Sum and count go by the hour; the others only as differences within a period."""
         return "hour" if self.aggregation in ("sum", "count") else "period"
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """Why nothing can be sent. kind: for programs.  reason: a sentence that says the way out.
-
-    event_name: the meter it is about; None: any.
-    """
-
-    kind: str
-    reason: str
-    event_name: str | None = None
-    retry_in: timedelta = timedelta(hours=1)
 
 
 @dataclass
@@ -244,9 +223,9 @@ class Atlas:
     ) -> Destination | Obstacle | None:
         account_id = self.account(mode, customer_ref, mapping)
         if account_id is None:
-            return Obstacle("no_account", _NO_ACCOUNT)
+            return obstacles.no_account()
         if account_id not in self.bound:
-            return Obstacle("unbound", _UNBOUND.format(account=account_id))
+            return obstacles.unbound(account_id)
         meter = self._meter(mode, account_id, mapping)
         if meter is None:
             return None
@@ -254,22 +233,13 @@ class Atlas:
             return meter
         stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
         if stripe_customer is None:
-            kind = "live" if mode == "live" else "test"
-            return Obstacle(
-                "unmapped", _UNMAPPED.format(ref=customer_ref, mode=kind), meter.event_name
-            )
+            return obstacles.unmapped(customer_ref, mode, meter.event_name)
         if (mode, account_id, stripe_customer) in self._deleted:
-            return Obstacle(
-                "deleted_customer", _DELETED.format(customer=stripe_customer), meter.event_name
-            )
+            return obstacles.deleted_customer(stripe_customer, meter.event_name)
         items = self.active_items(mode, account_id, stripe_customer, meter.meter_id)
         if len({item.subscription_id for item in items}) > 1 or len(items) > 1:
             named = ", ".join(sorted(item.item_id for item in items))
-            return Obstacle(
-                "conflict",
-                _CONFLICT.format(customer=stripe_customer, items=named),
-                meter.event_name,
-            )
+            return obstacles.conflict(stripe_customer, named, meter.event_name)
         metric = self._metrics.get(mapping.metric)
         return Destination(
             stream=StreamKey(mode, account_id, meter.event_name, stripe_customer),
@@ -332,9 +302,9 @@ class Atlas:
         """What stands in the mapping's way for everybody; None also where it names no place."""
         account_id = self.account(mode, mapping.customer_ref or "", mapping)
         if account_id is None:
-            return Obstacle("no_account", _NO_ACCOUNT)
+            return obstacles.no_account()
         if account_id not in self.bound:
-            return Obstacle("unbound", _UNBOUND.format(account=account_id))
+            return obstacles.unbound(account_id)
         meter = self._meter(mode, account_id, mapping)
         return meter if isinstance(meter, Obstacle) else None
 
@@ -391,29 +361,11 @@ class Atlas:
         candidates = self.meters(mode, account_id, mapping)
         if not candidates:
             named = name or meter_id or price_id
-            return Obstacle("no_meter", _NO_METER.format(name=named, account=account_id), name)
+            return obstacles.no_meter(named, account_id, name)
         active = [meter for meter in candidates if meter.is_active]
         if not active:
-            name = candidates[0].event_name
-            return Obstacle("meter_inactive", _METER_INACTIVE.format(name=name), name)
-        return self.refusal(active[0]) or active[0]
-
-    @staticmethod
-    def refusal(meter: StripeMeter | answers.Meter) -> Obstacle | None:
-        """Why deltas to this meter would be lost, or counted instead of added up."""
-        if meter.window is not None:
-            return Obstacle(
-                "meter_window",
-                _METER_WINDOW.format(name=meter.event_name, window=meter.window),
-                meter.event_name,
-            )
-        if meter.formula != "sum":
-            return Obstacle(
-                "meter_formula",
-                _METER_FORMULA.format(name=meter.event_name, is_=meter.formula),
-                meter.event_name,
-            )
-        return None
+            return obstacles.inactive(candidates[0].event_name)
+        return obstacles.refusal(active[0]) or active[0]
 
     def _items_of(
         self, session: Session, tenant_id: str, refs: Sequence[str]
@@ -465,40 +417,3 @@ def _item_of(mode: str, mapping: MetricMapping) -> str | None:
 
 def _scope(mode: str, mapping: MetricMapping) -> tuple[bool, bool]:
     return mapping.customer_ref is not None, _item_of(mode, mapping) is not None
-
-
-_NO_ACCOUNT = (
-    "no Stripe account is named: set STRIPE_ACCOUNT to the account of the keys, or stripeAccount"
-    " in the mapping or the customer"
-)
-_UNBOUND = (
-    "the Stripe account {account} is not bound to this tenant: an operator binds it with"
-    " `stripemeter stripe bind`"
-)
-_UNMAPPED = (
-    "which customer of Stripe {ref} is in {mode} mode is not known: set it at /v1/customers, or"
-    " metadata[stripemeter_customer_ref] of the customer in Stripe"
-)
-_DELETED = (
-    "the customer {customer} was deleted in Stripe, which bills nothing to it any more: name"
-    " another of Stripe's customers at /v1/customers, or bill what is left by hand"
-)
-_CONFLICT = (
-    "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"
-    " usage on each of them; end all but one"
-)
-_NO_METER = (
-    "no meter for {name} is known in account {account}: create it (`stripemeter stripe provision`)"
-    " or read the account again (`stripemeter stripe sync`)"
-)
-_METER_INACTIVE = (
-    "the meter {name} is deactivated and refuses events: reactivate it, or map to another"
-)
-_METER_WINDOW = (
-    "the meter {name} counts only the latest event of each {window}: deltas would be lost; map to"
-    " a meter without event_time_window"
-)
-_METER_FORMULA = (
-    "the meter {name} aggregates by {is_}, and differences can only be added up: map to a meter"
-    " whose formula is sum"
-)

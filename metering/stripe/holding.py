@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.stripe.amounts import SegmentKey
-from metering.stripe.destinations import Obstacle
 from metering.stripe.models import Held, Unsendable
+from metering.stripe.obstacles import Obstacle
 from metering.stripe.spans import Source
 
 

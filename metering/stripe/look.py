@@ -2,30 +2,30 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
-from sqlalchemy import select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import MetricMapping
-from metering.stripe import amounts, connections, holding, unsent
+from metering.stripe import amounts, backlog, connections, holding, streams, unsent
 from metering.stripe.amounts import SegmentKey
 from metering.stripe.backlog import Row
-from metering.stripe.destinations import Atlas, Destination, Obstacle, StreamKey
+from metering.stripe.destinations import Atlas, Destination
 from metering.stripe.digits import truncated
-from metering.stripe.models import Push, PushStream, StreamSource
+from metering.stripe.models import Push, PushStream
+from metering.stripe.obstacles import Obstacle
 from metering.stripe.spans import PeriodOf, Periods, Source
+from metering.stripe.streams import StreamKey
 
 LEASE = timedelta(seconds=90)
 # Stripe takes events of the last 35 days; an hour less, for the way there.
 OLDEST = timedelta(days=35) - timedelta(hours=1)
 # How long a row whose stream is busy is left alone.
 BUSY = timedelta(seconds=2)
+HOUR = timedelta(hours=1)
 # And one that asks for an account that is not ours.
 NOT_OURS = timedelta(hours=1)
 
@@ -56,9 +56,20 @@ class Look:
         if not rows:
             return []
         leads = self._leads(rows)
-        streams = self._lock_streams({d.stream for found in leads.values() for d in found}, leads)
-        wanted = self._wanted(rows, leads, streams)
-        made = self._push(wanted, streams)
+        keys = {each.stream for found in leads.values() for each in found}
+        locked = streams.lock(self.session, self.tenant_id, keys, now=self.now)
+        streams.feed(
+            self.session,
+            self.tenant_id,
+            (
+                (locked[each.stream].stream_id, row.source)
+                for row, found in leads.items()
+                for each in found
+                if each.stream in locked
+            ),
+        )
+        wanted = self._wanted(rows, leads, locked)
+        made = self._push(wanted, locked)
         self._finish(rows)
         return made
 
@@ -116,76 +127,28 @@ class Look:
             default_account=self.default_account,
         )
 
-    def _lock_streams(
-        self, keys: Iterable[StreamKey], leads: Mapping[Row, Sequence[Destination]]
-    ) -> dict[StreamKey, PushStream]:
-        """The streams that nobody else works on, made where they are new, each locked."""
-        wanted = sorted(set(keys))
-        if not wanted:
-            return {}
-        made = [
-            {
-                "tenant_id": self.tenant_id,
-                "stream_id": stream_id(),
-                "mode": key.mode,
-                "account_id": key.account_id,
-                "event_name": key.event_name,
-                "stripe_customer": key.stripe_customer,
-                "created_at": self.now,
-            }
-            for key in wanted
-        ]
-        self.session.execute(insert(PushStream).on_conflict_do_nothing(), made)
-        names = tuple_(
-            PushStream.mode,
-            PushStream.account_id,
-            PushStream.event_name,
-            PushStream.stripe_customer,
-        )
-        found_streams = self.session.scalars(
-            select(PushStream)
-            .where(
-                PushStream.tenant_id == self.tenant_id,
-                names.in_([astuple(key) for key in wanted]),
-            )
-            .with_for_update(skip_locked=True)
-        )
-        locked = {key_of(stream): stream for stream in found_streams}
-        sources = [
-            {
-                "tenant_id": self.tenant_id,
-                "stream_id": locked[each.stream].stream_id,
-                "customer_ref": row.source.customer_ref,
-                "metric": row.source.metric,
-            }
-            for row, found in leads.items()
-            for each in found
-            if each.stream in locked
-        ]
-        if sources:
-            self.session.execute(insert(StreamSource).on_conflict_do_nothing(), sources)
-        return locked
-
     def _wanted(
         self,
         rows: Sequence[Row],
         leads: Mapping[Row, Sequence[Destination]],
-        streams: dict[StreamKey, PushStream],
+        locked: dict[StreamKey, PushStream],
     ) -> dict[SegmentKey, list[Row]]:
         """The segments to be looked at, with the rows that ask for them."""
-        self.sources = self._sources(streams.values())
+        self.sources = streams.sources(
+            self.session, self.tenant_id, [each.stream_id for each in locked.values()]
+        )
         asked = {row.source for row in rows}
         self.periods = Periods(self.session, self.tenant_id, asked)
-        former = self._former(rows, leads, streams)
+        former = self._former(rows, leads, locked)
         every = {source for sources in self.sources.values() for source in sources} | asked
         if every - asked:
-            # Others feed the same streams: their share must not be taken for nothing.
+            # Others feed the same locked: their share must not be taken for nothing.
             self.periods = Periods(self.session, self.tenant_id, every)
             self.atlas = self._atlas(every)
         wanted: dict[SegmentKey, list[Row]] = defaultdict(list)
         for row in rows:
             for each in leads[row]:
-                stream = streams.get(each.stream)
+                stream = locked.get(each.stream)
                 if stream is None:
                     self._put_off(row, self.now + BUSY)
                     continue
@@ -201,7 +164,7 @@ class Look:
         self,
         rows: Sequence[Row],
         leads: Mapping[Row, Sequence[Destination]],
-        streams: dict[StreamKey, PushStream],
+        locked: dict[StreamKey, PushStream],
     ) -> dict[Row, list[SegmentKey]]:
         """Segments of these rows that were once pushed elsewhere, or by another basis: what was
         sent there must be taken back, for it goes to a new place now. Usage that goes nowhere any
@@ -209,11 +172,7 @@ class Look:
         may be another one now: what was sent of it is always looked at."""
         starts = {row: self.periods.at(row.source, row.segment_start).start_at for row in rows}
         parameters = {
-            "tenant_id": self.tenant_id,
-            "refs": [row.source.customer_ref for row in rows],
-            "metrics": [row.source.metric for row in rows],
-            "modes": [row.mode for row in rows],
-            "starts": [row.segment_start for row in rows],
+            **backlog.names(self.tenant_id, rows),
             "periods": [starts[row] for row in rows],
         }
         by_name = {
@@ -226,7 +185,7 @@ class Look:
             if not leads[row] and found.basis == "hour":
                 continue
             key = StreamKey(found.mode, found.account_id, found.event_name, found.stripe_customer)
-            if key not in streams:
+            if key not in locked:
                 # Locked by id, for nothing else led to it.
                 stream = self.session.scalar(
                     select(PushStream)
@@ -239,34 +198,25 @@ class Look:
                 if stream is None:
                     self._put_off(row, self.now + BUSY)
                     continue
-                streams[key] = stream
-                self.sources.update(self._sources([stream]))
+                locked[key] = stream
+                self.sources.update(
+                    streams.sources(self.session, self.tenant_id, [stream.stream_id])
+                )
             former[row].append(SegmentKey(found.stream_id, found.basis, found.pushed_start))
         return former
-
-    def _sources(self, streams: Iterable[PushStream]) -> dict[str, list[Source]]:
-        found: dict[str, list[Source]] = {stream.stream_id: [] for stream in streams}
-        rows = self.session.scalars(
-            select(StreamSource).where(
-                StreamSource.tenant_id == self.tenant_id, StreamSource.stream_id.in_(found)
-            )
-        )
-        for row in rows:
-            found[row.stream_id].append(Source(row.customer_ref, row.metric))
-        return found
 
     def _push(
         self,
         wanted: Mapping[SegmentKey, Sequence[Row]],
-        streams: Mapping[StreamKey, PushStream],
+        locked: Mapping[StreamKey, PushStream],
     ) -> list[tuple[Push, PushStream, bool]]:
-        by_id = {stream.stream_id: stream for stream in streams.values()}
+        by_id = {stream.stream_id: stream for stream in locked.values()}
         ready = self._ready(wanted, by_id)
         should = amounts.should_hold(
             self.session,
             self.tenant_id,
             self.atlas,
-            {stream_id: key_of(stream) for stream_id, stream in by_id.items()},
+            {stream_id: streams.key_of(stream) for stream_id, stream in by_id.items()},
             ready,
             self.sources,
             self.periods,
@@ -283,7 +233,11 @@ class Look:
                 self._hold(stream.mode, source, key.start_at, obstacle)
                 self._put_off_all(asking, self.now + obstacle.retry_in)
                 continue
-            delta = should.totals[key] - held.quantity
+            total = should.totals[key]
+            if held.adopted and self._is_never_less(key, should.readings.get(key, set()), asking):
+                # Others knew of usage that we were not told of.
+                total = max(total, held.adopted)
+            delta = total - held.quantity
             if not delta:
                 holding.forget(self.session, self.tenant_id, key)
                 continue
@@ -345,6 +299,22 @@ class Look:
                 self._put_off_all(asking, until)
         return ready
 
+    def _is_never_less(
+        self, key: SegmentKey, readings: Collection[str], asking: Sequence[Row]
+    ) -> bool:
+        """Whether what others had sent of a segment, before we took over, is never taken back.
+
+        A level may fall; and what nothing feeds any more has gone elsewhere. So has a part of an
+        hour that was cut in two after it had been taken over as one.
+        """
+        if not readings or "last" in readings:
+            return False
+        boundary = self._period(key, asking).end_at
+        if key.basis == "hour" and boundary < key.start_at.replace(minute=0, second=0) + HOUR:
+            rest = SegmentKey(key.stream_id, "hour", boundary)
+            return bool(amounts.does_hold(self.session, self.tenant_id, [rest])[rest].adopted)
+        return True
+
     def _cadence_end(
         self, stream: PushStream, held: amounts.Held, asking: Sequence[Row]
     ) -> datetime:
@@ -404,7 +374,9 @@ class Look:
         leads = {
             each.mapping_id: each
             for source in self.sources[stream.stream_id]
-            for each in amounts.leading(self.atlas, key_of(stream), source, key, self.periods)
+            for each in amounts.leading(
+                self.atlas, streams.key_of(stream), source, key, self.periods
+            )
             if not each.is_pinned and each.mapping_id not in self.pinned
         }
         if not leads:
@@ -440,25 +412,8 @@ class Look:
             self._put_off(row, until)
 
     def _finish(self, rows: Sequence[Row]) -> None:
-        """Delete the rows that are done with, and say when to look again at the others."""
         self.session.flush()
-        connection = self.session.connection()
-        done = [row for row in rows if row not in self.later]
-        if done:
-            connection.exec_driver_sql(_DONE, self._names(done))
-        if self.later:
-            later = list(self.later)
-            parameters = {**self._names(later), "dues": [self.later[row] for row in later]}
-            connection.exec_driver_sql(_LATER, parameters)
-
-    def _names(self, rows: Sequence[Row]) -> dict[str, Any]:
-        return {
-            "tenant_id": self.tenant_id,
-            "modes": [row.mode for row in rows],
-            "refs": [row.source.customer_ref for row in rows],
-            "metrics": [row.source.metric for row in rows],
-            "starts": [row.segment_start for row in rows],
-        }
+        backlog.finish(self.session, self.tenant_id, rows, self.later)
 
 
 _FORMER = """
@@ -486,33 +441,8 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS p
 """
-_DONE = """
-DELETE FROM unsent u
-USING unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
-    AS w (mode, customer_ref, metric, segment_start)
-WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
-  AND u.metric = w.metric AND u.segment_start = w.segment_start
-"""
-_LATER = """
-UPDATE unsent u SET due_at = w.due_at
-FROM unnest(%(modes)s::text[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[],
-            %(dues)s::timestamptz[])
-    AS w (mode, customer_ref, metric, segment_start, due_at)
-WHERE u.tenant_id = %(tenant_id)s AND u.mode = w.mode AND u.customer_ref = w.customer_ref
-  AND u.metric = w.metric AND u.segment_start = w.segment_start
-"""
 
 
 def _rank(key: SegmentKey, asking: Sequence[Row]) -> tuple[bool, datetime]:
     """Those whose invoice is near first, then the oldest."""
     return not any(row.is_urgent for row in asking), key.start_at
-
-
-def key_of(stream: PushStream) -> StreamKey:
-    """What the stream is."""
-    return StreamKey(stream.mode, stream.account_id, stream.event_name, stream.stripe_customer)
-
-
-def stream_id() -> str:
-    """A name for a new stream."""
-    return f"str_{secrets.token_hex(12)}"

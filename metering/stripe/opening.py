@@ -17,19 +17,19 @@ from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import and_, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics, places
 from metering.catalog.mirror import StripeMeter, SubscriptionItem
 from metering.catalog.models import MetricMapping
 from metering.errors import ConflictError, InvalidInputError
-from metering.stripe import answers, look, schedules
+from metering.stripe import answers, schedules, streams
 from metering.stripe.calls import Calls
-from metering.stripe.destinations import Atlas, StreamKey
-from metering.stripe.models import Push, PushStream, StreamSource
+from metering.stripe.destinations import Atlas
+from metering.stripe.models import Push, PushStream
 from metering.stripe.modes import Mode
 from metering.stripe.spans import Periods, Source
+from metering.stripe.streams import StreamKey
 from pricing.numbers import plain
 
 HOUR = timedelta(hours=1)
@@ -89,7 +89,7 @@ def questions(
     """
     end_at = _hour(now) + HOUR
     start_at = wanted.get("effective_from")
-    if start_at is None or _hour(start_at) >= _hour(now):
+    if start_at is None or start_at >= now:
         return []
     mapping = _meant(session, tenant_id, wanted)
     refs = [] if mapping.customer_ref is None else [mapping.customer_ref]
@@ -234,20 +234,13 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
     metric = metrics.get(session, mapping.tenant_id, mapping.metric)
     aggregation = mapping.aggregation or metric.aggregation
     is_hourly = aggregation in ("sum", "count")
+    # What is in Stripe is meant by the mapping from now on, as if it had gone there by it.
+    mapping.pushed_at, mapping.aggregation = now, aggregation
     for question, found in totals.items():
-        stream_id = _stream(session, mapping.tenant_id, question.stream, now)
+        stream = streams.wait_for(session, mapping.tenant_id, question.stream, now=now)
         sources = _sources(session, mapping, question.stream)
-        for source in sources:
-            session.execute(
-                insert(StreamSource)
-                .values(
-                    tenant_id=mapping.tenant_id,
-                    stream_id=stream_id,
-                    customer_ref=source.customer_ref,
-                    metric=source.metric,
-                )
-                .on_conflict_do_nothing()
-            )
+        fed = ((stream.stream_id, source) for source in sources)
+        streams.feed(session, mapping.tenant_id, fed)
         periods = Periods(session, mapping.tenant_id, sources)
         sums: dict[datetime, Decimal] = {}
         for each in found:
@@ -260,7 +253,7 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
             Push(
                 tenant_id=mapping.tenant_id,
                 identifier=f"{ADOPTED}_{secrets.token_hex(16)}",
-                stream_id=stream_id,
+                stream_id=stream.stream_id,
                 basis="hour" if is_hourly else "period",
                 segment_start=start_at,
                 quantity=quantity,
@@ -343,22 +336,6 @@ def _boundaries(session: Session, meter: StripeMeter, customer: str) -> tuple[da
         )
     ).all()
     return tuple(period.start_at for period in schedules.tiled(items))
-
-
-def _stream(session: Session, tenant_id: str, key: StreamKey, now: datetime) -> str:
-    values = {
-        "tenant_id": tenant_id,
-        "mode": key.mode,
-        "account_id": key.account_id,
-        "event_name": key.event_name,
-        "stripe_customer": key.stripe_customer,
-    }
-    session.execute(
-        insert(PushStream)
-        .values(**values, stream_id=look.stream_id(), created_at=now)
-        .on_conflict_do_nothing()
-    )
-    return session.scalars(select(PushStream.stream_id).filter_by(**values)).one()
 
 
 def _sources(session: Session, mapping: MetricMapping, key: StreamKey) -> list[Source]:

@@ -19,9 +19,8 @@ from sqlalchemy.orm import Session
 from metering.catalog import mappings
 from metering.catalog.models import MetricMapping
 from metering.errors import ConflictError, InvalidInputError
-from metering.stripe import answers, schedules, sync, unsent
+from metering.stripe import answers, obstacles, schedules, sync, unsent
 from metering.stripe.calls import Calls
-from metering.stripe.destinations import Atlas
 from metering.stripe.modes import Mode
 from metering.stripe.sync import Place
 from metering.tenancy import tenants
@@ -187,7 +186,7 @@ def _meter(stripe: Calls, mode: Mode, account_id: str, event_name: str) -> answe
     """The active meter of the name, of which there can only be one."""
     for meter in stripe.meters(mode, account_id, status="active"):
         if meter.event_name == event_name:
-            refused = Atlas.refusal(meter)
+            refused = obstacles.refusal(meter)
             if refused is not None:
                 raise ConflictError(refused.reason)
             return meter

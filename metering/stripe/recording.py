@@ -14,22 +14,21 @@ from decimal import Decimal
 from typing import cast
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering import installation
 from metering.catalog.mirror import StripeMeter, SubscriptionItem
 from metering.database import unit_of_work
 from metering.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
-from metering.stripe import deltas
-from metering.stripe.deltas import Claim, Outcome
-from metering.stripe.destinations import StreamKey
+from metering.stripe import deltas, streams
+from metering.stripe.claims import LEASE, Claim, Outcome
 from metering.stripe.digits import truncated
 from metering.stripe.driver import Driver, StripeFault
 from metering.stripe.limits import Limits, LocalLimiter
-from metering.stripe.look import LEASE, OLDEST, stream_id
-from metering.stripe.models import OPEN_STATES, Push, PushStream
+from metering.stripe.look import OLDEST
+from metering.stripe.models import OPEN_STATES, Push
 from metering.stripe.modes import Mode
+from metering.stripe.streams import StreamKey
 
 Sessions = Callable[[], AbstractContextManager[Session]]
 
@@ -242,7 +241,7 @@ def _claim(
     named = "\n".join((key.mode, key.account_id, key.event_name, key.stripe_customer))
     digest = hashlib.sha256(f"{named}\n{idempotency_key}".encode()).hexdigest()
     identifier = f"sm_direct_{digest[:40]}"
-    stream = _locked(session, tenant_id, key, now)
+    stream = streams.wait_for(session, tenant_id, key, now=now)
     known = session.get(Push, (tenant_id, identifier), populate_existing=True)
     if known is not None:
         if (known.quantity, known.stamped_at) != (quantity, at):
@@ -277,33 +276,6 @@ def _claim(
         tenant_id, identifier, key, quantity, at,
         attempts=1, answered_failures=0, lease_until=push.lease_until,
     )  # fmt: skip
-
-
-def _locked(session: Session, tenant_id: str, key: StreamKey, now: datetime) -> PushStream:
-    session.execute(
-        insert(PushStream)
-        .values(
-            tenant_id=tenant_id,
-            stream_id=stream_id(),
-            mode=key.mode,
-            account_id=key.account_id,
-            event_name=key.event_name,
-            stripe_customer=key.stripe_customer,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
-    )
-    return session.scalars(
-        select(PushStream)
-        .where(
-            PushStream.tenant_id == tenant_id,
-            PushStream.mode == key.mode,
-            PushStream.account_id == key.account_id,
-            PushStream.event_name == key.event_name,
-            PushStream.stripe_customer == key.stripe_customer,
-        )
-        .with_for_update()
-    ).one()
 
 
 def _found(session: Session, tenant_id: str, identifier: str) -> Push:

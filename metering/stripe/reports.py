@@ -13,7 +13,7 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from metering.catalog.mirror import StripeMeter
-from metering.stripe import deltas
+from metering.stripe import claims, reopening, settling
 from metering.stripe.answers import MeterErrors, MeterReport
 from metering.stripe.models import Push, PushStream
 
@@ -126,8 +126,8 @@ def _reject(
     reason = CAUSES.get(errors.code, _OTHER.format(code=errors.code))
     for push in pushes:
         push.state, push.error = "rejected", f"{errors.code}: {reason}"
-        deltas.block(session, push, errors.code, reason, now=now)
-    deltas.reopen(session, tenant_id, pushes, now=now)
+        settling.block(session, push, errors.code, reason, now=now)
+    reopening.reopen(session, tenant_id, pushes, now=now)
     return len(pushes)
 
 
@@ -159,7 +159,7 @@ def _suspect(
             Push.settled_at >= start_at - AROUND,
             Push.claimed_at <= end_at + AROUND,
         )
-        .values(state="suspect", lease_until=now + deltas.VISIBLE, error=_SUSPECT)
+        .values(state="suspect", lease_until=now + claims.VISIBLE, error=_SUSPECT)
         .returning(Push.identifier)
         .execution_options(synchronize_session=False)
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from metering.stripe import connections, deltas, unsent
+from metering.stripe import connections, reopening, unsent
 from metering.stripe.models import Connection, Held, PushStream
 
 
@@ -25,7 +25,7 @@ def blocked(session: Session, tenant_id: str, stream_id: str, *, now: datetime) 
     stream = _stream(session, tenant_id, stream_id)
     if stream is None or stream.blocked_kind is None:
         return False
-    deltas.unblock(session, stream, now=now)
+    reopening.unblock(session, stream, now=now)
     return True
 
 

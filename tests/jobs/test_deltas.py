@@ -106,3 +106,20 @@ def test_only_streams_of_the_last_ten_minutes_are_busy(session: Session, now: da
     later = push_all(session, acme, FakeStripe(), now=datetime.now(UTC))
     assert unsent.busy_streams(session, acme.tenant_id, now=later) == {"live": 2}
     assert unsent.busy_streams(session, acme.tenant_id, now=later + timedelta(minutes=11)) == {}
+
+
+def test_what_is_in_doubt_is_asked_about_at_once_and_all_of_it_now_and_then(
+    process_environment: dict[str, str], tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def due(session: object, tenant_id: str, *, only_doubtful: bool, **_: object) -> list[Check]:
+        asked.append(only_doubtful)
+        return []
+
+    monkeypatch.setattr(deltas.confirming, "due", due)
+    deltas.confirm(tenant)
+    deltas.confirm(tenant)
+    monkeypatch.setattr(deltas, "_confirm_again", {})
+    deltas.confirm(tenant)
+    assert asked == [False, True, False]

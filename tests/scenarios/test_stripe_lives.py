@@ -22,8 +22,8 @@ from metering.catalog.mirror import SubscriptionItem
 from metering.catalog.schedules import planned
 from metering.counters import fold, periods
 from metering.database import unit_of_work
-from metering.stripe import deltas, unsent
-from metering.stripe.deltas import Claim
+from metering.stripe import claims, deltas, unsent
+from metering.stripe.claims import Claim
 from metering.stripe.models import Connection, Held, Push, PushStream, Unsent
 from sandbox.stripe.pipeline import KIND
 from sandbox.stripe.server import serving
@@ -215,9 +215,9 @@ def test_live_arrives_while_shadow_fails(session: Session, standing: Standing) -
     standing.use(3)
 
     class RefusesTests(FakeStripe):
-        def send(self, claim: Claim) -> deltas.Outcome:
+        def send(self, claim: Claim) -> claims.Outcome:
             if claim.stream.mode == "test":
-                return deltas.Outcome("rejected", "no", status=400)
+                return claims.Outcome("rejected", "no", status=400)
             return super().send(claim)
 
     stripe = RefusesTests()

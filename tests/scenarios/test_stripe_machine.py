@@ -30,9 +30,8 @@ from sqlalchemy.orm import Session
 from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas, recording, reports
-from metering.stripe.deltas import Claim, Outcome
+from metering.stripe.claims import LEASE, Claim, Outcome
 from metering.stripe.faults import StripeFault
-from metering.stripe.look import LEASE
 from metering.stripe.models import Push, PushStream
 from sandbox.stripe.events import V2_KIND
 from sandbox.stripe.pipeline import KIND

@@ -20,7 +20,7 @@ from metering.catalog import customers
 from metering.counters import fold
 from metering.database import make_engine, unit_of_work
 from metering.stripe import confirming, connections, tally
-from metering.stripe.deltas import Outcome
+from metering.stripe.claims import Outcome
 from metering.stripe.modes import MODES
 from tests.stripe_setup import FakeStripe, connect, priced, push_all, push_once
 from tests.support import entry, fold_all, put

@@ -351,3 +351,13 @@ def test_a_new_metric_is_mapped_while_a_fold_first_sees_it(
 def scalar_of(session: Session, which: str) -> int:
     """How many locks there are of that kind, within the transaction that is open."""
     return int(session.execute(text(f"SELECT count(*) FROM pg_locks WHERE {which}")).scalar_one())
+
+
+def test_the_hour_that_has_begun_is_past_too(
+    may: FlaskClient, place: Place, stripe: Stripe
+) -> None:
+    """Other code has reported its first minutes, and so would we."""
+    stripe.has(10, "7")
+    begun = {"meterEventName": "calls", "effectiveFrom": "2026-05-20T10:00:00Z"}
+    assert_problem(post(may, place, **begun), 409, pointer="/openingTotal")
+    assert made(may, place, **begun, openingTotal="7")["openingTotal"] == "7"

@@ -17,7 +17,7 @@ from metering.catalog.period import Span
 from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import findings, shadow
-from metering.stripe.deltas import Outcome
+from metering.stripe.claims import Outcome
 from metering.stripe.models import Connection
 from metering.stripe.shadow import Compared, Overall, Side
 from metering.stripe.spans import Source

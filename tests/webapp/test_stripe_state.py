@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import customers
 from metering.counters import fold
 from metering.database import unit_of_work
-from metering.stripe.deltas import Outcome
+from metering.stripe.claims import Outcome
 from metering.stripe.shadow import Side
 from metering.stripe.standing import Standing
 from tests.stripe_setup import Connected, FakeStripe, connect, priced, push_all, push_once

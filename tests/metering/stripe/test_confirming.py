@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas
+from metering.stripe.claims import Outcome
 from metering.stripe.confirming import EVERY, SETTLING, Judged
-from metering.stripe.deltas import RECOGNISED, Outcome
+from metering.stripe.deltas import RECOGNISED
 from metering.stripe.models import Push
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
@@ -93,6 +94,25 @@ def test_an_old_push_of_unknown_outcome_is_decided_by_summaries(
     push_all(session, acme, stripe, now=later + SETTLING)
     assert stripe.total() == 3
     assert len(stripe.calls) == 1
+
+
+def test_what_is_in_doubt_is_found_apart_from_what_is_only_to_be_confirmed(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    use(session, acme, (3, NOON))
+    later = push_all(session, acme, stripe, now=AT) + SETTLING
+
+    def asked(now: datetime, **wanted: bool) -> int:
+        """How many streams would be; nothing is kept."""
+        found = confirming.due(session, acme.tenant_id, now=now, **wanted)
+        session.rollback()
+        return len(found)
+
+    assert (asked(later, only_doubtful=True), asked(later)) == (0, 1)
+    with unit_of_work(session):
+        [push] = session.scalars(select(Push).where(Push.tenant_id == acme.tenant_id))
+        push.state, push.lease_until = "suspect", later
+    assert (asked(later, only_doubtful=True), asked(later)) == (1, 1)
 
 
 def test_a_call_that_hung_until_its_push_was_given_up_is_still_counted_and_taken_back(

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import deltas
-from metering.stripe.deltas import LEASE, RECOGNISED, VISIBLE, Outcome
+from metering.stripe.claims import LEASE, VISIBLE, Outcome
+from metering.stripe.deltas import RECOGNISED
 from metering.stripe.models import Connection, Held, Push, PushStream, Unsendable
 from tests.stripe_setup import (
     ACCEPTED,

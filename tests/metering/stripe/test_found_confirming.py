@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from metering.catalog.models import BillingPeriod
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas
+from metering.stripe.claims import LEASE, Outcome
 from metering.stripe.confirming import SETTLING, Judged
-from metering.stripe.deltas import LEASE, Outcome
 from metering.stripe.models import Push, Unsendable
 from tests.metering.stripe.test_confirming import read
 from tests.metering.stripe.test_deltas import NOON, use

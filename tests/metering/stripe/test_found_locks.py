@@ -15,7 +15,7 @@ from metering.catalog.models import MetricMapping
 from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import deltas, unsent
-from metering.stripe.deltas import Outcome
+from metering.stripe.claims import Outcome
 from metering.stripe.models import Push, PushStream
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all

@@ -1,15 +1,21 @@
 """Mappings that change under what was sent: found by a review that looked for double bills."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metering.catalog import mappings
+from metering.catalog import mappings, metrics
+from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.errors import ConflictError
-from metering.stripe import unsent
-from metering.stripe.deltas import Outcome
+from metering.stripe import opening, unsent
+from metering.stripe.answers import Summary
+from metering.stripe.claims import Outcome
+from metering.stripe.opening import Question
+from metering.stripe.streams import StreamKey
 from pricing.price import from_config
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_found_holding import edit, told
@@ -125,3 +131,85 @@ def test_of_two_meters_that_a_mapping_names_the_events_name_goes_first(
     use(session, acme, (3, NOON))
     push_all(session, acme, stripe, now=AT)
     assert (stripe.total(), stripe.total(event_name="another")) == (3, 0)
+
+
+def adopt(
+    session: Session, acme: Connected, metric: str, totals: dict[datetime, int], **wanted: object
+) -> None:
+    """A mapping made while other code's usage is in Stripe, and acknowledged."""
+    mapping = add_mapping(session, acme, metric, **wanted)
+    stream = StreamKey("live", acme.account_id, metric, "cus_1")
+    asked = Question(stream, f"mtr_{metric}_live", NOON - 5 * HOUR, NOON + HOUR)
+    found = [Summary(hour, hour + HOUR, Decimal(total)) for hour, total in totals.items()]
+    with unit_of_work(session):
+        opening.adopt(session, mapping, {asked: found}, now=AT)
+        unsent.mark_metric(session, acme.tenant_id, metric, since=NOON - 9 * HOUR, now=AT)
+
+
+@pytest.mark.parametrize(("ours", "sent"), [(None, 0), (60, 0), (100, 0), (130, 30)])
+def test_what_other_code_reported_is_never_taken_back(
+    session: Session, stripe: FakeStripe, ours: int | None, sent: int
+) -> None:
+    """Who goes live may know less of the past than Stripe does: only what is missing is sent."""
+    acme = connect(session, now=AT)
+    add_meter(session, acme, "calls")
+    if ours is not None:
+        use(session, acme, (ours, NOON - 2 * HOUR), metric="calls")
+    adopt(session, acme, "calls", {NOON - 2 * HOUR: 100})
+    use(session, acme, (7, NOON), metric="calls")
+    later = push_all(session, acme, stripe, now=AT)
+    assert stripe.total(event_name="calls") == sent + 7
+    # What comes late of that hour is missing only as far as it is more than Stripe has.
+    use(session, acme, (50, NOON - 2 * HOUR), metric="calls")
+    push_all(session, acme, stripe, now=later)
+    assert stripe.total(event_name="calls") == max(0, (ours or 0) + 50 - 100) + 7
+
+
+def test_a_gauge_that_was_taken_over_may_fall(session: Session, stripe: FakeStripe) -> None:
+    acme = connect(session, now=AT)
+    add_meter(session, acme, "seats")
+    use(session, acme, (50, NOON - 2 * HOUR), metric="seats")
+    adopt(session, acme, "seats", {NOON - 2 * HOUR: 50}, aggregation="last")
+    use(session, acme, (20, NOON), metric="seats")
+    push_all(session, acme, stripe, now=AT)
+    assert stripe.total(event_name="seats") == -30
+
+
+def test_what_was_taken_over_pins_the_mapping(session: Session, acme: Connected) -> None:
+    """Read otherwise, it would be taken back by the hour and sent again by the period."""
+    add_meter(session, acme, "calls")
+    adopt(session, acme, "calls", {NOON - 2 * HOUR: 100})
+    mapping = session.scalars(
+        select(MetricMapping).filter_by(tenant_id=acme.tenant_id, metric="calls")
+    ).one()
+    with pytest.raises(ConflictError, match="cannot change"):
+        edit(session, mapping, now=AT, aggregation="max")
+    session.rollback()
+    with unit_of_work(session):
+        metrics.edit(session, acme.tenant_id, "calls", {"aggregation": "max"}, now=AT)
+    session.refresh(mapping)
+    assert mapping.aggregation == "sum"
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "max", "last", "unique"])
+def test_the_rest_of_the_hour_in_which_a_mapping_ends_is_its_own(
+    session: Session, stripe: FakeStripe, aggregation: str
+) -> None:
+    """The next one begins with the next hour: what comes in between belongs to one of them."""
+    acme = connect(session, now=AT)
+    for meter in ("seats", "other"):
+        add_meter(session, acme, meter)
+    ending = add_mapping(session, acme, "seats", aggregation=aggregation)
+    with unit_of_work(session):
+        mappings.end(session, acme.tenant_id, ending.mapping_id, now=AT)
+    add_mapping(
+        session,
+        acme,
+        "seats",
+        meter_event_name="other",
+        aggregation=aggregation,
+        effective_from=NOON + HOUR,
+    )
+    use(session, acme, (1, NOON + timedelta(minutes=40)), metric="seats", resources=("a",))
+    push_all(session, acme, stripe, now=AT + HOUR)
+    assert (stripe.total(event_name="seats"), stripe.total(event_name="other")) == (1, 0)

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from metering.catalog import customers
 from metering.database import unit_of_work
 from metering.stripe import confirming, deltas
+from metering.stripe.claims import LEASE
 from metering.stripe.confirming import SETTLING
-from metering.stripe.deltas import LEASE
 from metering.stripe.models import AccountBinding, Held
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_found_holding import told

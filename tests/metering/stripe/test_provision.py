@@ -11,7 +11,7 @@ from metering.catalog import mappings
 from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.errors import ConflictError, InvalidInputError
-from metering.stripe import accounts, answers, provision
+from metering.stripe import accounts, answers, parsing, provision
 from metering.stripe.calls import Calls
 from metering.stripe.provision import Made, Wanted
 from metering.stripe.sync import Place
@@ -54,7 +54,7 @@ class Account:
         self, mode: str, account: str, parameters: Any, *, idempotency_key: str
     ) -> Any:
         obj = {"id": f"price_{len(self.made)}", "object": "price", "active": True, **parameters}
-        return self.made.setdefault(idempotency_key, answers.price(obj))
+        return self.made.setdefault(idempotency_key, parsing.price(obj))
 
 
 @pytest.fixture

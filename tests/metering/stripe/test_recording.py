@@ -18,9 +18,9 @@ from metering.catalog.mirror import SubscriptionItem
 from metering.database import unit_of_work
 from metering.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from metering.stripe import deltas
+from metering.stripe.claims import LEASE
 from metering.stripe.driver import Driver, StripeFault
 from metering.stripe.limits import Unlimited
-from metering.stripe.look import LEASE
 from metering.stripe.models import Push
 from metering.stripe.recording import CALL, StripeBillingDriver, send
 from sandbox.stripe.world import World

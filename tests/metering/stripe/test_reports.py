@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from metering.catalog.mirror import StripeMeter
 from metering.counters import fold
 from metering.database import unit_of_work
-from metering.stripe import answers, reports
+from metering.stripe import parsing, reports
 from metering.stripe.answers import MeterErrors, MeterReport, Sample, ThinEvent
 from metering.stripe.models import Push, PushStream, Unsent
 from metering.stripe.reports import Effect
@@ -274,7 +274,7 @@ def test_a_report_reaches_no_other_tenant_account_or_mode(
 
 def test_a_report_is_read_as_stripe_sends_it(session: Session, acme: Connected) -> None:
     first, _ = identifiers(session, acme)
-    told = answers.meter_report(
+    told = parsing.meter_report(
         {
             "id": "evt_1",
             "object": "v2.core.event",

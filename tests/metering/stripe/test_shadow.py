@@ -11,7 +11,7 @@ from metering.catalog.period import Span, calendar_month
 from metering.counters import fold
 from metering.database import unit_of_work
 from metering.stripe import shadow
-from metering.stripe.deltas import Outcome
+from metering.stripe.claims import Outcome
 from metering.stripe.shadow import Compared
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
 from tests.support import entry, put

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from metering.catalog import customers
 from metering.counters import fold
 from metering.database import unit_of_work
-from metering.stripe import confirming, deltas, retrying, standing, stuck, tally
+from metering.stripe import confirming, deltas, retrying, settling, standing, stuck, tally
+from metering.stripe.claims import Outcome
 from metering.stripe.confirming import SETTLING
-from metering.stripe.deltas import Outcome
 from metering.stripe.models import Connection, Push
 from metering.stripe.stakes import together
 from metering.stripe.standing import Standing
@@ -159,7 +159,7 @@ def test_a_stream_that_stripe_refuses_names_what_it_said_and_is_retried(
     assert (found.finding.kind, found.finding.cause) == ("blocked", "rejected")
     assert "No such customer: cus_1" in found.finding.reason
     assert found.finding.since == later
-    assert found.finding.next_try_at == later + deltas.BLOCKED
+    assert found.finding.next_try_at == later + settling.BLOCKED
     # 120 are there; the other 20 are beyond the free ones.
     assert (found.stake.quantity, found.stake.amount) == (20, 1000)
     stream_id = found.finding.stream_id

@@ -215,11 +215,20 @@ def _judge_hour(pushes: Sequence[Push], total: Decimal) -> tuple[Sequence[Push],
         for chosen in combinations(doubtful, count)
         if _is_total([*certain, *chosen], total)
     ]
-    # Several ways to make up the total tell nothing of any one push.
-    if len(fitting) != 1:
+    # Of several ways to make up the total any is as good, as long as each segment has as much of
+    # it. One whose answer may still come is best taken to be there, for then it changes nothing.
+    if len({_by_segment(chosen) for chosen in fitting}) != 1:
         return [], []
-    there = fitting[0]
+    there = max(fitting, key=lambda chosen: any(push.state == "ambiguous" for push in chosen))
     return [*certain, *there], [push for push in doubtful if push not in there]
+
+
+def _by_segment(pushes: Iterable[Push]) -> frozenset[tuple[str, datetime, Decimal]]:
+    """How much of each segment these are."""
+    sums: dict[tuple[str, datetime], Decimal] = defaultdict(Decimal)
+    for push in pushes:
+        sums[push.basis, push.segment_start] += push.quantity
+    return frozenset((*segment, total) for segment, total in sums.items() if total)
 
 
 def _is_total(pushes: Iterable[Push], total: Decimal) -> bool:

@@ -12,6 +12,7 @@ from metering.stripe.claims import LEASE, Outcome
 from metering.stripe.confirming import SETTLING, Judged
 from tests.metering.stripe.test_confirming import read, states
 from tests.metering.stripe.test_deltas import NOON, use
+from tests.metering.stripe.test_periods_pushed import bill
 from tests.metering.stripe.test_reports import apply, report
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
 
@@ -92,3 +93,36 @@ def test_what_a_report_did_not_mean_is_found_and_stays(
     now = push_all(session, acme, stripe, now=AT + LEASE)
     assert read(session, acme, stripe, now=now + 2 * SETTLING) == [Judged(confirmed=1)]
     assert stripe.total() == 3
+
+
+def test_of_equal_pushes_it_does_not_matter_which_is_gone(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    """Three of one unit each are in doubt, and Stripe has two of them: one unit is sent again."""
+    now = AT
+    for _ in range(3):
+        use(session, acme, (1, NOON))
+        now = push_all(session, acme, stripe, now=now)
+    apply(session, acme, report(count=1), now=now)
+    assert states(session, acme) == ["suspect"] * 3
+    del stripe.accepted[stripe.calls[1].identifier]
+    now += 2 * SETTLING
+    assert read(session, acme, stripe, now=now) == [Judged(confirmed=2, rejected=1)]
+    push_all(session, acme, stripe, now=now)
+    assert stripe.total() == 3
+
+
+def test_between_two_periods_it_does_matter(
+    session: Session, acme: Connected, stripe: FakeStripe
+) -> None:
+    """Of an hour that a billing period divides, a total cannot say which side is short."""
+    boundary = NOON + timedelta(minutes=20)
+    bill(session, acme, NOON - timedelta(days=29), boundary)
+    bill(session, acme, boundary, boundary + timedelta(days=30))
+    use(session, acme, (1, NOON), (1, boundary))
+    now = push_all(session, acme, stripe, now=AT)
+    apply(session, acme, report(count=1), now=now)
+    del stripe.accepted[stripe.calls[0].identifier]
+    [judged] = read(session, acme, stripe, now=now + 2 * SETTLING)
+    assert (judged.confirmed, judged.rejected) == (0, 0)
+    assert states(session, acme) == ["suspect"] * 2

@@ -241,8 +241,13 @@ class Machine(RuleBasedStateMachine):
         self.world.settle()
         self._hear()
 
-    @rule(samples=st.sampled_from([0, 1, 3]), rejected=st.integers(1, 2), number=st.integers(0, 1))
-    def throw_away(self, samples: int, rejected: int, number: int) -> None:
+    @rule(
+        samples=st.sampled_from([0, 1, 3]),
+        rejected=st.integers(1, 2),
+        number=st.integers(0, 1),
+        crash=st.sampled_from(CRASHES),
+    )
+    def throw_away(self, samples: int, rejected: int, number: int, crash: str) -> None:
         """Stripe accepts an event of each customer, throws some away, and names few of them.
 
         samples: how many errors of a kind a report names, whatever it counts.
@@ -252,7 +257,7 @@ class Machine(RuleBasedStateMachine):
         for customer in CUSTOMERS:
             self.use(number, customer, Decimal(7 + len(self.events)), 0, "a", at_once=True)
         self.wait(12)
-        self.push("", 50)
+        self.push(crash, 50)
         self.count()
 
     @rule()

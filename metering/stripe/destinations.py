@@ -169,6 +169,11 @@ class Atlas:
             return customers.stripe_id(customer_ref, known)
         return None
 
+    def _told_by(self, mode: str) -> str:
+        """The field of /v1/customers by which a customer is told in this mode."""
+        is_own = mode == "live" or self.is_test_tenant
+        return "stripeCustomerId" if is_own else "shadowStripeCustomerId"
+
     def changes(
         self, mode: str, metric: str, start_at: datetime, end_at: datetime
     ) -> list[datetime]:
@@ -254,14 +259,11 @@ class Atlas:
             return meter
         stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
         if stripe_customer is None:
-            kind = "live" if mode == "live" else "test"
-            return Obstacle(
-                "unmapped", _UNMAPPED.format(ref=customer_ref, mode=kind), meter.event_name
-            )
+            named = _UNMAPPED.format(ref=customer_ref, mode=mode, field=self._told_by(mode))
+            return Obstacle("unmapped", named, meter.event_name)
         if (mode, account_id, stripe_customer) in self._deleted:
-            return Obstacle(
-                "deleted_customer", _DELETED.format(customer=stripe_customer), meter.event_name
-            )
+            deleted = _DELETED.format(customer=stripe_customer, field=self._told_by(mode))
+            return Obstacle("deleted_customer", deleted, meter.event_name)
         items = self.active_items(mode, account_id, stripe_customer, meter.meter_id)
         if len({item.subscription_id for item in items}) > 1 or len(items) > 1:
             named = ", ".join(sorted(item.item_id for item in items))
@@ -476,12 +478,12 @@ _UNBOUND = (
     " `stripemeter stripe bind`"
 )
 _UNMAPPED = (
-    "which customer of Stripe {ref} is in {mode} mode is not known: set it at /v1/customers, or"
-    " metadata[stripemeter_customer_ref] of the customer in Stripe"
+    "it is not known which customer of Stripe {ref} is in {mode} mode: set its {field} at"
+    " /v1/customers, or metadata[stripemeter_customer_ref] of the customer in Stripe"
 )
 _DELETED = (
     "the customer {customer} was deleted in Stripe, which bills nothing to it any more: name"
-    " another of Stripe's customers at /v1/customers, or bill what is left by hand"
+    " another of Stripe's customers as {field} at /v1/customers, or bill what is left by hand"
 )
 _CONFLICT = (
     "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"

@@ -110,8 +110,8 @@ def test_the_first_line_says_what_is_wrong_with_the_money(
     assert "Stuck: 1, $75.00 at stake" in page
     for said in (
         "$75.00", "250 not at Stripe", "Globex & <Co> globex api_calls", "Held",
-        "Which customer of Stripe globex is in live mode is not known.",
-        "Way out: set it at /v1/customers, or metadata[stripemeter_customer_ref]",
+        "It is not known which customer of Stripe globex is in live mode.",
+        "Way out: set its stripeCustomerId at /v1/customers, or metadata[stripemeter_customer_ref]",
     ):  # fmt: skip
         assert said in page
     # And so does the console's first page, for those who may read it.

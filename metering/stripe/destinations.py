@@ -486,8 +486,8 @@ _DELETED = (
     " another of Stripe's customers as {field} at /v1/customers, or bill what is left by hand"
 )
 _CONFLICT = (
-    "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"
-    " usage on each of them; end all but one"
+    "{customer} has several subscription items on this meter ({items}), and Stripe would bill the"
+    " same usage on each of them: end all but one of their subscriptions"
 )
 _NO_METER = (
     "no meter for {name} is known in account {account}: create it (`stripemeter stripe provision`)"

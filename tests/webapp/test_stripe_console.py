@@ -321,7 +321,7 @@ def test_doubt_cannot_be_hurried(
     client = sign_in(acme.tenant_id, "operator")
     page = text_of(client)
     assert "Of 1 push only Stripe's own total will tell whether it has it." in page
-    assert "Way out: nothing: Stripe's own total will tell" in page
+    assert "Way out: none is needed: Stripe's own total will tell" in page
     assert "Doubtful pushes of which only Stripe's own total can tell 1" in page
     assert forms(client.get(PAGE).text) == []
 

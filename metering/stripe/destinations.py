@@ -148,6 +148,11 @@ class Atlas:
             return customers.stripe_id(customer_ref, known)
         return None
 
+    def _told_by(self, mode: str) -> str:
+        """The field of /v1/customers by which a customer is told in this mode."""
+        is_own = mode == "live" or self.is_test_tenant
+        return "stripeCustomerId" if is_own else "shadowStripeCustomerId"
+
     def changes(
         self, mode: str, metric: str, start_at: datetime, end_at: datetime
     ) -> list[datetime]:
@@ -233,9 +238,11 @@ class Atlas:
             return meter
         stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
         if stripe_customer is None:
-            return obstacles.unmapped(customer_ref, mode, meter.event_name)
+            return obstacles.unmapped(customer_ref, mode, self._told_by(mode), meter.event_name)
         if (mode, account_id, stripe_customer) in self._deleted:
-            return obstacles.deleted_customer(stripe_customer, meter.event_name)
+            return obstacles.deleted_customer(
+                stripe_customer, self._told_by(mode), meter.event_name
+            )
         items = self.active_items(mode, account_id, stripe_customer, meter.meter_id)
         if len({item.subscription_id for item in items}) > 1 or len(items) > 1:
             named = ", ".join(sorted(item.item_id for item in items))

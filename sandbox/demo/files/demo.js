@@ -96,7 +96,7 @@ function show(state) {
     ? "Nothing has been used yet in this period"
     : behind === 0
       ? `Stripe’s totals equal ours, all ${lines.length}`
-      : `${behind} of ${lines.length} totals are on their way to Stripe`;
+      : `${behind} of ${lines.length} totals ${behind === 1 ? "is" : "are"} on the way to Stripe`;
   byId("now").textContent = `${instant.format(new Date(state.now))} UTC`;
   byId("ahead").textContent = ahead(state.ahead_seconds);
   byId("customers").replaceChildren(...state.customers.map(card));
@@ -109,10 +109,11 @@ async function ask() {
     const said = await answer.json();
     if (!answer.ok) throw new Error(said.error);
     show(said);
+    if (document.body.classList.contains("stale")) byId("said").textContent = "Both answer again.";
     document.body.classList.remove("stale");
   } catch (error) {
     document.body.classList.add("stale");
-    byId("headline").textContent = "One of the two does not answer";
+    byId("headline").textContent = "One of the two does not answer as it should";
     byId("said").textContent = `${error.message} Trying again.`;
   }
 }

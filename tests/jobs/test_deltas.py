@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from jobs import deltas
 from metering.catalog import metrics
 from metering.database import unit_of_work
-from metering.stripe import rollover
+from metering.stripe import rollover, unsent
 from metering.stripe.confirming import Check
 from tests.stripe_setup import FakeStripe, add_mapping, add_meter, connect, push_all
 from tests.support import entry, fold_all, put
@@ -76,6 +76,36 @@ def test_all_totals_that_are_wanted_are_read_and_not_only_the_first_twenty(
     monkeypatch.setattr(deltas, "confirm", lambda tenant_id: left.pop(0))
     deltas.push(tenant)
     assert left == []
+
+
+@pytest.mark.parametrize(("streams", "seconds"), [(1, 10), (175, 10), (350, 20), (1000, 57.1)])
+def test_the_more_streams_are_busy_the_rarer_each_is_pushed(
+    session: Session,
+    process_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    streams: int,
+    seconds: float,
+) -> None:
+    """max(10 s, streams / 0.7 of the limit), for those of the last ten minutes, each mode apart."""
+    monkeypatch.setattr(
+        deltas.unsent, "busy_streams", lambda session, tenant_id, *, now: {"test": streams}
+    )
+    cadence = deltas._Cadence("acme")
+    assert cadence("test", "acct_1").total_seconds() == pytest.approx(seconds, abs=0.1)
+    assert cadence("live", "acct_1") == timedelta(seconds=10)
+
+
+def test_only_streams_of_the_last_ten_minutes_are_busy(session: Session, now: datetime) -> None:
+    acme = connect(session, now=now)
+    add_meter(session, acme, "api_calls")
+    add_mapping(session, acme)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    used = [entry(customer, 1, hour, customer=customer) for customer in ("cus_1", "cus_2")]
+    put(session, acme.tenant_id, used, now=now)
+    fold_all(session, acme.tenant_id)
+    later = push_all(session, acme, FakeStripe(), now=datetime.now(UTC))
+    assert unsent.busy_streams(session, acme.tenant_id, now=later) == {"live": 2}
+    assert unsent.busy_streams(session, acme.tenant_id, now=later + timedelta(minutes=11)) == {}
 
 
 def test_what_is_in_doubt_is_asked_about_at_once_and_all_of_it_now_and_then(

@@ -3,16 +3,19 @@
 import ast
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import UniqueConstraint, create_engine, inspect, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
 from metering.database import Base
-from tests.support import alembic_config, migrate
+from tests.support import alembic_config, fold_all, migrate, scalar
 from webapp import extensions
 
 # What tells the tenant of a Stripe account cannot be found by the tenant.
@@ -92,10 +95,12 @@ def test_migrations_build_exactly_the_models(engine: Engine) -> None:
 
 
 def test_a_database_with_data_is_carried_from_the_previous_head(postgres_url: str) -> None:
+    """Every row of every table is what it was, and work goes on where it was left."""
     script = ScriptDirectory.from_config(alembic_config(postgres_url))
     head = script.get_current_head()
     assert head is not None
     previous = script.get_revision(head).down_revision
+    assert previous == "0003", "the sample below is of another schema"
     name = "from_previous_head"
     server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
@@ -103,28 +108,91 @@ def test_a_database_with_data_is_carried_from_the_previous_head(postgres_url: st
         connection.execute(text(f"CREATE DATABASE {name}"))
     url = server.url.set(database=name).render_as_string(hide_password=False)
     carried = create_engine(url)
-    if previous is not None:
-        migrate(url, str(previous))
-        with carried.begin() as connection:
-            connection.exec_driver_sql(_SAMPLE)
+    migrate(url, previous)
+    with carried.begin() as connection:
+        connection.exec_driver_sql(_SAMPLE)
+    before = _rows(carried)
+    assert [table for table, rows in before.items() if not rows] == []
     migrate(url)
     migrate(url)  # a second release finds nothing to do
-    with carried.connect() as connection:
-        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        tables = set(inspect(connection).get_table_names())
-        if previous is not None:
-            assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 1
+    after = _rows(carried)
+    for table, rows in before.items():
+        for old, new in zip(rows, after[table], strict=True):
+            assert new | old == new, table
+    with Session(carried) as session:
+        version = scalar(session, "SELECT version_num FROM alembic_version")
+        assert fold_all(session, "acme") == 1
+        assert scalar(session, "SELECT sum_value FROM counters") == Decimal("2.25")
+        assert scalar(session, "SELECT count(*) FROM unfolded") == 0
     carried.dispose()
     server.dispose()
     assert version == head
-    assert {table.name for table in TENANT_TABLES} <= tables
+    assert {table.name for table in TENANT_TABLES} <= set(after)
 
 
-# One of everything that the first landed schema can hold.
+def _rows(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every table but Alembic's, in the order of its text."""
+    with engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names()) - {"alembic_version"}
+        statement = "SELECT to_jsonb(t) FROM {} t ORDER BY t::text"
+        return {
+            table: list(connection.execute(text(statement.format(table))).scalars())
+            for table in sorted(tables)
+        }
+
+
+# A row at least in each table of the previous head; of the two events one is still unfolded.
 _SAMPLE = """
-INSERT INTO tenants (tenant_id, mode, created_at) VALUES ('acme', 'live', now());
-INSERT INTO tenant_locks (tenant_id) VALUES ('acme');
-INSERT INTO events (tenant_id, idempotency_key, metric, customer_ref, quantity, occurred_at,
-                    recorded_at, meta)
-VALUES ('acme', 'k', 'api_calls', 'cus_1', 1.5, now(), now(), '{"a":1}');
+INSERT INTO tenants (tenant_id, mode, created_at) VALUES ('acme', 'live', '2026-11-01Z');
+INSERT INTO tenant_locks (tenant_id, folded, folds) VALUES ('acme', 1, 1);
+INSERT INTO api_keys (tenant_id, key_id, secret_sha256, name, scopes, created_at, created_by)
+VALUES ('acme', 'key_1', 'secret', 'server', '{events:write}', '2026-11-01Z', 'operator');
+INSERT INTO console_links (tenant_id, token_sha256, role, expires_at)
+VALUES ('acme', 'link', 'admin', '2026-11-02Z');
+INSERT INTO console_sessions (tenant_id, token_sha256, role, created_at, expires_at)
+VALUES ('acme', 'session', 'admin', '2026-11-01Z', '2026-11-02Z');
+INSERT INTO metrics (tenant_id, metric, aggregation, unique_enabled, carry_over, created_at)
+VALUES ('acme', 'api_calls', 'sum', true, true, '2026-11-01Z');
+INSERT INTO customers (tenant_id, customer_ref, stripe_customer_id, stripe_account, created_at)
+VALUES ('acme', 'cus_1', 'cus_stripe', 'acct_1', '2026-11-01Z');
+INSERT INTO events (tenant_id, idempotency_key, metric, customer_ref, resource_id, quantity,
+                    occurred_at, recorded_at, meta)
+VALUES ('acme', 'k1', 'api_calls', 'cus_1', 'r1', 1.5, '2026-11-10 12:00Z', '2026-11-10 12:01Z',
+        '{"a": 1}'),
+       ('acme', 'k2', 'api_calls', 'cus_1', 'r1', 0.75, '2026-11-10 13:00Z', '2026-11-10 13:01Z',
+        NULL);
+INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key)
+VALUES ('acme', '2026-11-10 13:01Z', 'k2');
+INSERT INTO segments (tenant_id, customer_ref, metric, segment_start, event_count, sum_value,
+                      max_value, last_value, last_occurred_at, last_key)
+VALUES ('acme', 'cus_1', 'api_calls', '2026-11-10 12:00Z', 1, 1.5, 1.5, 1.5, '2026-11-10 12:00Z',
+        'k1');
+INSERT INTO counters (tenant_id, customer_ref, metric, period_start, period_end, unique_count,
+                      watermark, folded_at, event_count, sum_value, max_value, last_value,
+                      last_occurred_at, last_key)
+VALUES ('acme', 'cus_1', 'api_calls', '2026-11-01Z', '2026-12-01Z', 1, '2026-11-10 12:00Z',
+        '2026-11-10 12:02Z', 1, 1.5, 1.5, 1.5, '2026-11-10 12:00Z', 'k1');
+INSERT INTO unique_members (tenant_id, customer_ref, metric, period_start, resource_key)
+VALUES ('acme', 'cus_1', 'api_calls', '2026-11-01Z', 'r1');
+INSERT INTO periods (tenant_id, schedule, start_at, end_at)
+VALUES ('acme', 'month', '2026-11-01Z', '2026-12-01Z');
+INSERT INTO set_aside (tenant_id, customer_ref, metric, idempotency_key, period_start, quantity,
+                       reason, set_aside_at)
+VALUES ('acme', 'cus_1', 'api_calls', 'late', '2026-11-01Z', 7, 'age', '2026-11-10 12:02Z');
+INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at)
+VALUES ('acme', 'dead', '22003 out of range', '2026-11-10 12:02Z');
+INSERT INTO keyed_requests (tenant_id, operation, request_key, body_sha256, recorded_at)
+VALUES ('acme', 'ingest', 'r', 'body', '2026-11-10 12:01Z');
+INSERT INTO mappings (tenant_id, mapping_id, metric, price_id, meter_event_name, currency, price,
+                      is_active, is_shadow, effective_from, created_at, updated_at)
+VALUES ('acme', 'map_1', 'api_calls', 'price_1', 'api_calls', 'usd',
+        '{"model": "per_unit", "currency": "usd", "unitPrice": "0.01"}', true, true,
+        '2026-11-01Z', '2026-11-01Z', '2026-11-01Z');
+INSERT INTO simulations (tenant_id, id, name, kind, document, created_by, created_at, updated_at)
+VALUES ('acme', 'sim_1', 'two prices', 'comparison', '{"prices": []}', 'key_1', '2026-11-01Z',
+        '2026-11-01Z');
+INSERT INTO backtests (tenant_id, id, name, question, currency, created_by, created_at, updated_at)
+VALUES ('acme', 'bt_1', 'dearer', '{}', 'usd', 'key_1', '2026-11-01Z', '2026-11-01Z');
+INSERT INTO backtest_results (tenant_id, backtest_id, customer_ref, periods, before, after, change)
+VALUES ('acme', 'bt_1', 'cus_1', 1, 10, 12.5, 2.5);
 """

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -12,15 +13,21 @@ from sqlalchemy import select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from metering.catalog import customers
+from metering.catalog.mirror import SubscriptionItem
 from metering.database import unit_of_work
-from metering.errors import ConflictError, ForbiddenError, InvalidInputError
+from metering.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from metering.stripe import deltas
 from metering.stripe.claims import LEASE
 from metering.stripe.driver import Driver, StripeFault
+from metering.stripe.limits import Unlimited
 from metering.stripe.models import Push
 from metering.stripe.recording import CALL, StripeBillingDriver, send
+from sandbox.stripe.world import World
+from tests.metering.stripe.scripted import Answer, serving
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
+from tests.stripe_world import Clock, driver_of
 
 AT = NOON + timedelta(minutes=30)
 
@@ -115,6 +122,72 @@ def test_deltas_neither_count_it_nor_take_it_back(
     assert [call.quantity for call in stripe.calls] == [5]
 
 
+@pytest.fixture
+def world() -> World:
+    """The stand-in, at the instant that the tests are at."""
+    return World(clock=Clock(AT))
+
+
+def test_a_subscription_item_names_the_meter_and_the_customer_and_stripes_total_is_read_back(
+    session: Session, engine: Engine, acme: Connected, world: World
+) -> None:
+    """Through the library and the stand-in, which counts a little later than it accepts."""
+    driver = driver_of(world, acme.account_id)
+    made = driver.create_meter(
+        "live", acme.account_id, display_name="calls", event_name="calls", idempotency_key="m"
+    )
+    world.partition(acme.account_id, livemode=True).put(
+        "customer", {"id": "cus_9", "object": "customer"}
+    )
+    add_meter(session, acme, "calls", meter_id=made.id)
+    note_item(session, acme, meter_id=made.id)
+
+    @contextmanager
+    def sessions() -> Iterator[Session]:
+        with Session(engine) as opened:
+            yield opened
+
+    real = StripeBillingDriver(sessions=sessions, clock=lambda: AT, driver=driver)
+    item = {"subscription_item_id": "si_1", "meter": None, "customer": None}
+    for number, quantity in enumerate(("0.1", "0.2", "12345678901.1234")):
+        told = {**item, "quantity": Decimal(quantity), "idempotency_key": f"k{number}"}
+        assert record(real, acme, **told).state == "settled"
+    hour = {"start": NOON, "end": NOON + timedelta(hours=1)}
+    ask = partial(real.get_usage_summary, "live", acme.account_id)
+    assert ask(subscription_item_id="si_1", **hour) == 0
+    world.settle()
+    assert ask(subscription_item_id="si_1", **hour) == Decimal("12345678901.4234")
+    assert ask(meter="calls", customer="cus_9", **hour) == Decimal("12345678901.4234")
+    with pytest.raises(NotFoundError, match="si_2"):
+        ask(subscription_item_id="si_2", **hour)
+    with pytest.raises(NotFoundError, match="no active meter"):
+        ask(meter="other", customer="cus_9", **hour)
+
+
+def note_item(session: Session, acme: Connected, *, meter_id: str) -> None:
+    with unit_of_work(session):
+        session.add(
+            SubscriptionItem(
+                tenant_id=acme.tenant_id,
+                mode="live",
+                account_id=acme.account_id,
+                item_id="si_1",
+                subscription_id="sub_1",
+                stripe_customer="cus_9",
+                price_id="price_1",
+                meter_id=meter_id,
+                status="active",
+                interval="month",
+                interval_count=1,
+                anchor_at=NOON,
+                current_start=NOON,
+                current_end=NOON + timedelta(days=30),
+                started_at=NOON,
+                fetched_at=AT,
+            )
+        )
+
+
 def test_an_account_of_nobody_is_refused_before_any_call(
     acme: Connected, face: StripeBillingDriver, calls: Calls
 ) -> None:
@@ -162,3 +235,30 @@ def test_nothing_is_sent_that_could_outlive_its_lease(
     with unit_of_work(session):
         deltas.settle(session, [(claim, outcome)], now=AT + too_late)
     assert session.get_one(Push, (acme.tenant_id, claim.identifier)).is_uncertain is False
+
+
+def test_a_stalled_worker_and_the_one_who_takes_over_send_the_same_bytes(
+    session: Session, acme: Connected
+) -> None:
+    """Whatever has become known or has been used in between."""
+    add_mapping(session, acme)
+    use(session, acme, (3, NOON))
+    with unit_of_work(session):
+        [stalled] = deltas.claim(session, acme.tenant_id, now=AT).claims
+    use(session, acme, (4, NOON), customer="cus_1")
+    with unit_of_work(session):
+        customers.edit(session, acme.tenant_id, "cus_1", {"stripe_customer_id": "cus_2"}, now=AT)
+    later = AT + LEASE
+    with unit_of_work(session):
+        again = deltas.claim(session, acme.tenant_id, now=later).claims
+    [taken_over] = [claim for claim in again if claim.identifier == stalled.identifier]
+    assert len({claim.stream for claim in again}) == len(again), "one call of a stream at a time"
+    with serving() as stripe:
+        stripe.answers(Answer(200, {"object": "billing.meter_event", "livemode": True}))
+        driver = Driver("sk_live_1", None, limiter=Unlimited(), base_url=stripe.url)
+        assert send(driver, stalled, now=AT).kind == "accepted"
+        assert send(driver, taken_over, now=later).kind == "accepted"
+        first, second = stripe.asked
+    assert first.body == second.body
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert stalled.identifier.encode() in first.body

@@ -17,10 +17,13 @@ from metering.catalog import customers
 from metering.catalog.mirror import StripeCustomer, StripeMeter, StripePrice, SubscriptionItem
 from metering.catalog.models import Customer, Metric, MetricMapping
 from metering.stripe import obstacles
+from metering.stripe.modes import MODES
 from metering.stripe.obstacles import Obstacle
 from metering.stripe.streams import StreamKey
 from metering.tenancy import tenants
 
+# What adds up, hour by hour.
+BY_THE_HOUR = ("sum", "count")
 # A subscription of such a status bills nothing any more, or never did.
 DEAD = ("canceled", "incomplete_expired", "incomplete")
 
@@ -46,7 +49,7 @@ class Destination:
     @property
     def basis(self) -> str:
         """Sum and count go by the hour; the others only as differences within a period."""
-        return "hour" if self.aggregation in ("sum", "count") else "period"
+        return "hour" if self.aggregation in BY_THE_HOUR else "period"
 
 
 @dataclass
@@ -166,6 +169,21 @@ class Atlas:
             }
         )
 
+    def aggregation(self, mapping: MetricMapping) -> str:
+        """How the metric is read by the mapping: as it says, else as the metric does."""
+        metric = self._metrics.get(mapping.metric)
+        return mapping.aggregation or (metric.aggregation if metric else "sum")
+
+    def is_by_the_hour(self, customer_ref: str, metric: str) -> bool:
+        """Whether a mapping of the metric adds up what was used; the other readings are levels of
+        a whole period."""
+        return any(
+            self.aggregation(mapping) in BY_THE_HOUR
+            for mapping in self._mappings[metric]
+            if mapping.customer_ref in (None, customer_ref)
+            and any(self.leads_anywhere(mode, mapping) for mode in MODES)
+        )
+
     def obstacle_since(
         self, mode: str, customer_ref: str, metric: str, since: datetime, until: datetime
     ) -> Obstacle | None:
@@ -251,7 +269,7 @@ class Atlas:
         return Destination(
             stream=StreamKey(mode, account_id, meter.event_name, stripe_customer),
             mapping_id=mapping.mapping_id,
-            aggregation=mapping.aggregation or (metric.aggregation if metric else "sum"),
+            aggregation=self.aggregation(mapping),
             since=mapping.effective_from,
             until=mapping.effective_until,
             is_pinned=mapping.pushed_at is not None,

@@ -62,7 +62,7 @@ function invoices(customer) {
   for (const each of customer.invoices) {
     const told = `Stripe’s invoice to ${day.format(new Date(each.end))}: ${dollars.format(each.total)}, ${STATES[each.status] || each.status}. `;
     const same = Number(each.ours ?? 0) === Number(each.total);
-    const ours = each.ours === null ? "Ours: no amount" : `Ours: ${dollars.format(each.ours)} ${same ? "✓ same" : "✕ not the same"}`;
+    const ours = each.ours === null ? "Ours: no amount" : `Ours: ${dollars.format(each.ours)} ${same ? "✓ same" : "✕ not the same: what came when it was final is on no invoice"}`;
     const item = element("li", told);
     item.append(element("span", ours, same ? "same" : "behind"));
     list.append(item);

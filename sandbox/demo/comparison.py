@@ -74,6 +74,17 @@ class Comparison:
             for metric, total in zip(metrics, stripes, strict=True)
         ]
 
+    def behind(self) -> int:
+        """How many totals of the current periods are not the same on both sides yet."""
+        count = 0
+        for each in CUSTOMERS:
+            projection = self.projection(each.ref)
+            lines = self.lines(each.ref, projection)
+            count += sum(line.ours != line.stripes for line in lines) or bool(
+                projection["unfolded"]
+            )
+        return count
+
     def _customer(self, customer: DemoCustomer, invoices: Sequence[Json]) -> Json:
         projection = self.projection(customer.ref)
         amounts = {each["metric"]: each for each in projection["lineItems"]}

@@ -121,7 +121,8 @@ async function ask() {
 async function run(button) {
   const buttons = document.querySelectorAll("[data-do]");
   for (const each of buttons) each.disabled = true;
-  byId("said").textContent = "…";
+  const waits = ["hour", "day", "month"].includes(button.dataset.do);
+  byId("said").textContent = waits ? "What is on its way to Stripe arrives first …" : "…";
   try {
     const answer = await fetch(`/do/${button.dataset.do}`, { method: "POST" });
     const said = await answer.json();

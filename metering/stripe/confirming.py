@@ -6,7 +6,7 @@ judge     in another: what the summaries say of each push
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +38,7 @@ class Check:
     """A stream whose summaries are to be read by the hour; `[start_at, end_at)` are whole hours.
 
     meter_ids: all that have, or had, the event's name: a push went to the one that was active then.
+    doubtful:  identifiers of the pushes in doubt that the summaries must show by now, if at all.
     """
 
     tenant_id: str
@@ -46,6 +47,7 @@ class Check:
     meter_ids: tuple[str, ...]
     start_at: datetime
     end_at: datetime
+    doubtful: frozenset[str] = frozenset()
 
 
 def due(
@@ -77,16 +79,18 @@ def due(
         stream = StreamKey(row.mode, row.account_id, row.event_name, row.stripe_customer)
         start = _hour(row.first_at)
         end = _hour(row.last_at) + HOUR
-        checks.append(Check(tenant_id, row.stream_id, stream, tuple(row.meter_ids), start, end))
         # Whoever asks next asks about others.
-        session.connection().exec_driver_sql(
-            _ASKED,
-            {
-                "tenant_id": tenant_id,
-                "stream_id": row.stream_id,
-                "now": now,
-                "later": now + SETTLING,
-            },
+        asked = {
+            "tenant_id": tenant_id,
+            "stream_id": row.stream_id,
+            "now": now,
+            "later": now + SETTLING,
+        }
+        session.connection().exec_driver_sql(_ASKED, asked)
+        doubtful = session.connection().exec_driver_sql(_DOUBTFUL_ASKED, asked).scalars()
+        meter_ids = tuple(row.meter_ids)
+        checks.append(
+            Check(tenant_id, row.stream_id, stream, meter_ids, start, end, frozenset(doubtful))
         )
     return checks
 
@@ -129,13 +133,14 @@ _ALL_DUE = _DUE.format(
         """
 )
 _ASKED = """
-WITH doubtful AS (
-    UPDATE pushes SET lease_until = %(later)s
-    WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s
-      AND state IN ('ambiguous', 'suspect')
-)
 UPDATE push_streams SET confirmed_at = %(now)s
 WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s
+"""
+_DOUBTFUL_ASKED = """
+UPDATE pushes SET lease_until = %(later)s
+WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s
+  AND state IN ('ambiguous', 'suspect') AND lease_until <= %(now)s
+RETURNING identifier
 """
 
 
@@ -154,8 +159,9 @@ def judge(
     """Hold each hour's pushes against what Stripe has of it.
 
     totals: by the start of the UTC hour; an hour that is missing is 0.
-    An hour with a push that is on its way, or that Stripe accepted too lately to show it, says
-    nothing: a total that agrees already may do so by what cancels out.
+    An hour with a push that is on its way, or that Stripe may have accepted too lately to show it,
+    says nothing: a total that agrees already may do so by what cancels out, and one that does not
+    agree yet may only be behind.
     """
     pushes = session.scalars(
         select(Push)
@@ -177,14 +183,16 @@ def judge(
     confirmed = drifted = 0
     gone: list[Push] = []
     for hour, held in by_hour.items():
-        found, missing = _judge_hour(held, totals.get(hour, Decimal(0)), now)
+        if not _is_calm(held, check.doubtful, now):
+            continue
+        found, missing = _judge_hour(held, totals.get(hour, Decimal(0)))
         for push in found:
             confirmed += push.state != "confirmed"
             _confirm(push, now)
         for push in missing:
             push.state, push.is_missing, push.error = "rejected", True, _MISSING
             gone.append(push)
-        if not found and not missing and _is_calm(held, now):
+        if not found and not missing:
             drifted += 1
             _note_drift(held, totals.get(hour, Decimal(0)))
     reopening.reopen(session, check.tenant_id, gone, now=now)
@@ -193,12 +201,8 @@ def judge(
     return Judged(confirmed, len(gone), drifted)
 
 
-def _judge_hour(
-    pushes: Sequence[Push], total: Decimal, now: datetime
-) -> tuple[Sequence[Push], Sequence[Push]]:
+def _judge_hour(pushes: Sequence[Push], total: Decimal) -> tuple[Sequence[Push], Sequence[Push]]:
     """(those that Stripe has, those that it has not); both empty where it cannot be told."""
-    if not _is_calm(pushes, now):
-        return [], []
     if _is_total(pushes, total):
         return pushes, []
     doubtful = [push for push in pushes if push.state in DOUBTFUL]
@@ -211,11 +215,20 @@ def _judge_hour(
         for chosen in combinations(doubtful, count)
         if _is_total([*certain, *chosen], total)
     ]
-    # Several ways to make up the total tell nothing of any one push.
-    if len(fitting) != 1:
+    # Of several ways to make up the total any is as good, as long as each segment has as much of
+    # it. One whose answer may still come is best taken to be there, for then it changes nothing.
+    if len({_by_segment(chosen) for chosen in fitting}) != 1:
         return [], []
-    there = fitting[0]
+    there = max(fitting, key=lambda chosen: any(push.state == "ambiguous" for push in chosen))
     return [*certain, *there], [push for push in doubtful if push not in there]
+
+
+def _by_segment(pushes: Iterable[Push]) -> frozenset[tuple[str, datetime, Decimal]]:
+    """How much of each segment these are."""
+    sums: dict[tuple[str, datetime], Decimal] = defaultdict(Decimal)
+    for push in pushes:
+        sums[push.basis, push.segment_start] += push.quantity
+    return frozenset((*segment, total) for segment, total in sums.items() if total)
 
 
 def _is_total(pushes: Iterable[Push], total: Decimal) -> bool:
@@ -223,10 +236,12 @@ def _is_total(pushes: Iterable[Push], total: Decimal) -> bool:
     return quantised(sum((push.quantity for push in pushes), Decimal(0))) == quantised(total)
 
 
-def _is_calm(pushes: Sequence[Push], now: datetime) -> bool:
+def _is_calm(pushes: Sequence[Push], doubtful: Collection[str], now: datetime) -> bool:
     """True if nothing is on its way and everything had time to show."""
     return all(
-        push.state != "claimed" and (push.settled_at is None or push.settled_at <= now - SETTLING)
+        push.state != "claimed"
+        and (push.state not in DOUBTFUL or push.identifier in doubtful)
+        and (push.settled_at is None or push.settled_at <= now - SETTLING)
         for push in pushes
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from metering.catalog.mirror import StripeMeter
@@ -150,20 +150,28 @@ def _suspect(
         streams = streams.where(
             PushStream.event_name.not_in(_active_names(tenant_id, mode, account_id))
         )
-    pushes = session.execute(
-        update(Push)
+    # What may have been taken without our knowing can have been thrown away as well. Its stream
+    # stays closed: whoever sends it may be about to.
+    taken = (Push.state == "settled") & (Push.settled_at >= start_at - AROUND)
+    may_be_taken = (Push.state == "claimed") & (Push.is_uncertain | (Push.outcomes < Push.attempts))
+    pushes = session.scalars(
+        select(Push)
         .where(
             Push.tenant_id == tenant_id,
             Push.stream_id.in_(streams),
-            Push.state == "settled",
-            Push.settled_at >= start_at - AROUND,
             Push.claimed_at <= end_at + AROUND,
+            taken | may_be_taken,
         )
-        .values(state="suspect", lease_until=now + claims.VISIBLE, error=_SUSPECT)
-        .returning(Push.identifier)
-        .execution_options(synchronize_session=False)
-    )
-    return len(pushes.all())
+        # As whoever else locks several.
+        .order_by(Push.identifier)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for push in pushes:
+        push.state = "suspect" if push.state == "settled" else "ambiguous"
+        push.lease_until, push.error = now + claims.VISIBLE, _SUSPECT
+    session.flush()
+    return len(pushes)
 
 
 def _event_names(

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from metering.stripe import connections, streams, tally
-from metering.stripe.claims import Claim, Outcome, leave_to_summaries
+from metering.stripe.claims import VISIBLE, Claim, Outcome, leave_to_summaries
 from metering.stripe.models import OPEN_STATES, Connection, Push, PushStream
 from metering.stripe.reopening import reopen
 from metering.stripe.streams import StreamKey
@@ -68,6 +68,7 @@ class _Settling:
 
     def settle(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
         now, connection = self.now, self._connections[stream.mode, stream.account_id]
+        was_in_doubt = push.state == "ambiguous"
         push.outcomes = push.attempts
         match outcome.kind:
             case "accepted":
@@ -104,6 +105,16 @@ class _Settling:
                     push.state, push.error = "rejected", outcome.message
                 block(self.session, push, outcome.kind, outcome.message, now=now)
                 self._reopened.append(push)
+        if was_in_doubt:
+            self._keep_in_doubt(push)
+
+    def _keep_in_doubt(self, push: Push) -> None:
+        """That Stripe accepts a push does not say that a report of thrown away ones did not mean
+        it; and a total that is to tell must have had time to show this answer's call."""
+        if push.state == "settled":
+            push.state = "suspect"
+        if push.state != "rejected":
+            push.lease_until = max(push.lease_until, self.now + VISIBLE)
 
     def settle_late(self, push: Push, stream: StreamKey, outcome: Outcome) -> None:
         """Of a push that was given up: what was sent in its place is too much now."""

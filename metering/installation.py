@@ -266,12 +266,14 @@ class StripeTotals:
     unsent: segments of which Stripe may not have heard all; of more than `UNSENT_COUNTED_TO` in
             both modes, and then `oldest_unsent_at` is the oldest of those that were counted.
     halted: accounts to which nothing is sent; that Stripe asks for a little patience is no halt.
+    held:   customers' metrics that have nowhere to go; counted to `UNSENT_COUNTED_TO`.
     """
 
     pushes: dict[tuple[str, str], int]
     unsent: dict[str, int]
     oldest_unsent_at: dict[str, datetime]
     halted: dict[str, int]
+    held: dict[str, int]
 
 
 UNSENT_COUNTED_TO = 100_000
@@ -284,19 +286,24 @@ _HALTED = """
 SELECT mode, count(*) AS accounts FROM stripe_connections
 WHERE halted_kind IS NOT NULL AND halted_kind <> 'rate_limited' GROUP BY 1
 """
+_HELD = """
+SELECT mode, count(*) AS metrics FROM (SELECT mode FROM held LIMIT :most) AS few GROUP BY 1
+"""
 
 
 def stripe_totals(session: Session) -> StripeTotals:
     """Sum up over all tenants, for `/metrics`: a row for each tenant and account, and so many of
-    what is unsent."""
+    what is unsent or held."""
     pushes = session.execute(text(_PUSHES)).all()
     unsent = session.execute(text(_UNSENT), {"most": UNSENT_COUNTED_TO}).all()
     halted = session.execute(text(_HALTED)).all()
+    held = session.execute(text(_HELD), {"most": UNSENT_COUNTED_TO}).all()
     return StripeTotals(
         pushes={(row.mode, row.outcome): row.total for row in pushes},
         unsent={row.mode: row.segments for row in unsent},
         oldest_unsent_at={row.mode: row.oldest_at for row in unsent},
         halted={row.mode: row.accounts for row in halted},
+        held={row.mode: row.metrics for row in held},
     )
 
 

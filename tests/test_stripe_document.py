@@ -51,7 +51,7 @@ class Reader:
             program, *arguments = shlex.split(self.said(command))
             assert program == "stripemeter"
             result = CliRunner().invoke(stripemeter, arguments)
-            expected = re.escape(self.said(printed)).replace("…", r"\w+")
+            expected = re.escape(self.said(printed)).replace("…", r"[\w:-]+")
             assert re.fullmatch(expected, result.output), result.output
             for name, value in re.findall(r"^(meter|price|mapping) +(\w+)", result.output, re.M):
                 self.names[name.upper()] = value
@@ -172,6 +172,21 @@ def test_its_commands_run_in_its_order(
     meter = session.get(StripeMeter, (reader.tenant, "test", reader.account, reader.names["METER"]))
     assert meter is not None
     assert meter.event_name == "tokens"
+
+
+def test_a_tenants_only_account_need_not_be_named(reader: Reader, tmp_path: Path) -> None:
+    other, account = f"{reader.tenant}-2", f"{reader.account}x"
+    (tmp_path / "price.json").write_text('{"model":"flat","currency":"usd","unitPrice":"1"}')
+    for arguments in (
+        ["stripe", "bind", "--tenant", reader.tenant, "--account", reader.account],
+        ["tenants", "create", other],
+        ["stripe", "bind", "--tenant", other, "--account", account],
+    ):
+        assert CliRunner().invoke(stripemeter, arguments).exit_code == 0
+    words = ["stripe", "provision", "--tenant", other, "--metric", "tokens", "--mode", "test"]
+    made = CliRunner().invoke(stripemeter, [*words, "--price", "price.json"])
+    # The key may not act for it: Stripe was asked, and for this account.
+    assert f"does not have access to account '{account}'" in str(made.exception)
 
 
 def test_every_event_to_subscribe_is_one_that_is_handled(repository: Path) -> None:

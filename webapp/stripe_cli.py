@@ -113,16 +113,16 @@ def make(
         made = provision.make(driver, place, wanted)
         with step() as (session, now):
             mapping = provision.note(session, place, wanted, made, asked_at=asked_at, now=now)
-            mapping_id = mapping.mapping_id
-    _print(made, mapping_id)
+            mapping_id, since = mapping.mapping_id, mapping.effective_from
+    _print(made, mapping_id, since)
 
 
-def _print(made: Made, mapping_id: str) -> None:
+def _print(made: Made, mapping_id: str, since: datetime) -> None:
     new_meter, new_price = made.is_new
     click.echo(f"meter    {made.meter.id}{'' if new_meter else '  (was there)'}")
     click.echo(f"product  {made.price.product_id}")
     click.echo(f"price    {made.price.id}{'' if new_price else '  (was there)'}")
-    click.echo(f"mapping  {mapping_id}")
+    click.echo(f"mapping  {mapping_id}  (usage from {since:%Y-%m-%dT%H:%MZ} on)")
     click.echo("\nSubscribe customers with whole minutes, so that summaries can be compared:\n")
     example: dict[str, Any] = {
         "items": [{"price": made.price.id}],
@@ -175,8 +175,11 @@ def _bind_own(session: Session, config: Config, tenant_id: str, now: datetime) -
 
 
 def _account(session: Session, config: Config, tenant_id: str, given: str | None) -> str:
-    bound = sorted(installation.accounts_of(session, tenant_id))
-    account_id = given or config.stripe_account or (bound[0] if len(bound) == 1 else None)
+    """The one that is named, else STRIPE_ACCOUNT unless the tenant's only one is another."""
+    bound = installation.accounts_of(session, tenant_id)
+    own = config.stripe_account
+    only = next(iter(bound)) if len(bound) == 1 else None
+    account_id = given or (own if own in bound else None) or only or own
     if account_id is None:
         raise InvalidInputError(
             "which account is meant cannot be told: name it with --account or STRIPE_ACCOUNT"

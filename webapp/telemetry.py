@@ -131,6 +131,7 @@ class _OfStripe(Collector):
             ("unsent_segments", "Segments of which Stripe may not have heard all.", totals.unsent),
             ("unsent_oldest_seconds", "Age of the oldest of them.", ages),
             ("stripe_connections_halted", "Accounts to which nothing is sent.", totals.halted),
+            ("stripe_held", "Customers' metrics that have nowhere to go in Stripe.", totals.held),
         ):
             gauge = GaugeMetricFamily(name, text, labels=["mode"])
             for mode in MODES:

@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from metering.stripe.models import Connection
+from metering.stripe.models import Connection, Push, PushStream
 
 # After so many calls in a row without a usable answer nothing is sent for a while.
 PATIENCE = 3
@@ -49,6 +49,18 @@ def note_answer(connection: Connection, *, now: datetime) -> None:
     connection.halted_until = connection.halted_kind = connection.halted_reason = None
 
 
+def note_reading(session: Session, connection: Connection, *, now: datetime) -> None:
+    """Stripe let us read: a halt whose time is over ends, if no push is left to try it.
+
+    Where there is one, it must tell: a key may be allowed to read, and not to write.
+    """
+    if connection.halted_kind is None:
+        return
+    is_over = connection.halted_until is None or connection.halted_until <= now
+    if is_over and not session.scalar(_on_the_way(connection)):
+        note_answer(connection, now=now)
+
+
 def note_silence(connection: Connection, reason: str, *, now: datetime) -> None:
     """Stripe did not answer, or said that it could not: wait longer each time."""
     connection.failures += 1
@@ -75,6 +87,19 @@ def resume(connection: Connection) -> None:
     """Try again now: somebody has mended it."""
     connection.failures = 0
     connection.halted_until = None
+
+
+def _on_the_way(connection: Connection) -> Select[tuple[bool]]:
+    return select(
+        exists().where(
+            Push.tenant_id == connection.tenant_id,
+            Push.state == "claimed",
+            PushStream.tenant_id == connection.tenant_id,
+            PushStream.stream_id == Push.stream_id,
+            PushStream.mode == connection.mode,
+            PushStream.account_id == connection.account_id,
+        )
+    )
 
 
 def _halt(connection: Connection, kind: str, reason: str, until: datetime) -> None:

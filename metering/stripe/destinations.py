@@ -17,10 +17,13 @@ from metering.catalog import customers
 from metering.catalog.mirror import StripeCustomer, StripeMeter, StripePrice, SubscriptionItem
 from metering.catalog.models import Customer, Metric, MetricMapping
 from metering.stripe import obstacles
+from metering.stripe.modes import MODES
 from metering.stripe.obstacles import Obstacle
 from metering.stripe.streams import StreamKey
 from metering.tenancy import tenants
 
+# What adds up, hour by hour.
+BY_THE_HOUR = ("sum", "count")
 # A subscription of such a status bills nothing any more, or never did.
 DEAD = ("canceled", "incomplete_expired", "incomplete")
 
@@ -46,7 +49,7 @@ class Destination:
     @property
     def basis(self) -> str:
         """Sum and count go by the hour; the others only as differences within a period."""
-        return "hour" if self.aggregation in ("sum", "count") else "period"
+        return "hour" if self.aggregation in BY_THE_HOUR else "period"
 
 
 @dataclass
@@ -148,6 +151,11 @@ class Atlas:
             return customers.stripe_id(customer_ref, known)
         return None
 
+    def _told_by(self, mode: str) -> str:
+        """The field of /v1/customers by which a customer is told in this mode."""
+        is_own = mode == "live" or self.is_test_tenant
+        return "stripeCustomerId" if is_own else "shadowStripeCustomerId"
+
     def changes(
         self, mode: str, metric: str, start_at: datetime, end_at: datetime
     ) -> list[datetime]:
@@ -159,6 +167,21 @@ class Atlas:
                 if (mapping.is_active if mode == "live" else mapping.is_shadow)
                 and start_at < mapping.effective_from < end_at
             }
+        )
+
+    def aggregation(self, mapping: MetricMapping) -> str:
+        """How the metric is read by the mapping: as it says, else as the metric does."""
+        metric = self._metrics.get(mapping.metric)
+        return mapping.aggregation or (metric.aggregation if metric else "sum")
+
+    def is_by_the_hour(self, customer_ref: str, metric: str) -> bool:
+        """Whether a mapping of the metric adds up what was used; the other readings are levels of
+        a whole period."""
+        return any(
+            self.aggregation(mapping) in BY_THE_HOUR
+            for mapping in self._mappings[metric]
+            if mapping.customer_ref in (None, customer_ref)
+            and any(self.leads_anywhere(mode, mapping) for mode in MODES)
         )
 
     def obstacle_since(
@@ -233,9 +256,11 @@ class Atlas:
             return meter
         stripe_customer = self.stripe_customer(mode, account_id, customer_ref)
         if stripe_customer is None:
-            return obstacles.unmapped(customer_ref, mode, meter.event_name)
+            return obstacles.unmapped(customer_ref, mode, self._told_by(mode), meter.event_name)
         if (mode, account_id, stripe_customer) in self._deleted:
-            return obstacles.deleted_customer(stripe_customer, meter.event_name)
+            return obstacles.deleted_customer(
+                stripe_customer, self._told_by(mode), meter.event_name
+            )
         items = self.active_items(mode, account_id, stripe_customer, meter.meter_id)
         if len({item.subscription_id for item in items}) > 1 or len(items) > 1:
             named = ", ".join(sorted(item.item_id for item in items))
@@ -244,7 +269,7 @@ class Atlas:
         return Destination(
             stream=StreamKey(mode, account_id, meter.event_name, stripe_customer),
             mapping_id=mapping.mapping_id,
-            aggregation=mapping.aggregation or (metric.aggregation if metric else "sum"),
+            aggregation=self.aggregation(mapping),
             since=mapping.effective_from,
             until=mapping.effective_until,
             is_pinned=mapping.pushed_at is not None,

@@ -369,8 +369,8 @@ _HALTED_WAYS = {
         " sent then, and nothing is lost"
     ),
     "unreachable": (
-        "nothing, unless this machine cannot reach the internet: it is tried again by itself, and"
-        " nothing is lost"
+        "none is needed, unless this machine cannot reach the internet: it is tried again by"
+        " itself, and nothing is lost"
     ),
 }
 _MEND = "mend what the reason names, then try again"
@@ -381,7 +381,8 @@ _GONE = (
 )
 _UNKNOWN = "its outcome is not known"
 _TOTALS_TELL = (
-    "nothing: Stripe's own total will tell, and is read again by itself; nothing is sent twice"
+    "none is needed: Stripe's own total will tell, and is read again by itself; nothing is sent"
+    " twice"
 )
 _COMPARE = (
     "compare the meter's events of this hour in Stripe with ours: other code may be sending to the"

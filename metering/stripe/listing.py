@@ -99,6 +99,7 @@ def full(stripe: Calls, place: Place, step: Step) -> Counts:
     with step() as (session, now):
         sync.finish_listing(session, place, listed_since=listed_since)
         connection = connections.find(session, place.tenant_id, place.mode, account_id)
+        connections.note_reading(session, connection, now=now)
         connection.listed_at = listed_since
         if connection.events_read_at is None:
             connection.events_read_at = listed_since
@@ -130,8 +131,9 @@ def read_events(stripe: Calls, place: Place, step: Step) -> list[str]:
                 ):
                     taken.append(event.id)
         last = events[-1].id
-    with step() as (session, _):
+    with step() as (session, now):
         connection = connections.find(session, place.tenant_id, place.mode, place.account_id)
+        connections.note_reading(session, connection, now=now)
         connection.last_event, connection.events_read_at = last, asked_at
     return taken
 

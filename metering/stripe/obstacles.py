@@ -28,12 +28,16 @@ def unbound(account_id: str) -> Obstacle:
     return Obstacle("unbound", _UNBOUND.format(account=account_id))
 
 
-def unmapped(customer_ref: str, mode: str, event_name: str) -> Obstacle:
-    return Obstacle("unmapped", _UNMAPPED.format(ref=customer_ref, mode=mode), event_name)
+def unmapped(customer_ref: str, mode: str, told_by: str, event_name: str) -> Obstacle:
+    return Obstacle(
+        "unmapped", _UNMAPPED.format(ref=customer_ref, mode=mode, field=told_by), event_name
+    )
 
 
-def deleted_customer(stripe_customer: str, event_name: str) -> Obstacle:
-    return Obstacle("deleted_customer", _DELETED.format(customer=stripe_customer), event_name)
+def deleted_customer(stripe_customer: str, told_by: str, event_name: str) -> Obstacle:
+    return Obstacle(
+        "deleted_customer", _DELETED.format(customer=stripe_customer, field=told_by), event_name
+    )
 
 
 def conflict(stripe_customer: str, item_ids: str, event_name: str) -> Obstacle:
@@ -76,16 +80,16 @@ _UNBOUND = (
     " `stripemeter stripe bind`"
 )
 _UNMAPPED = (
-    "which customer of Stripe {ref} is in {mode} mode is not known: set it at /v1/customers, or"
-    " metadata[stripemeter_customer_ref] of the customer in Stripe"
+    "it is not known which customer of Stripe {ref} is in {mode} mode: set its {field} at"
+    " /v1/customers, or metadata[stripemeter_customer_ref] of the customer in Stripe"
 )
 _DELETED = (
     "the customer {customer} was deleted in Stripe, which bills nothing to it any more: name"
-    " another of Stripe's customers at /v1/customers, or bill what is left by hand"
+    " another of Stripe's customers as {field} at /v1/customers, or bill what is left by hand"
 )
 _CONFLICT = (
-    "{customer} has several subscription items on this meter ({items}): Stripe would bill the same"
-    " usage on each of them; end all but one"
+    "{customer} has several subscription items on this meter ({items}), and Stripe would bill the"
+    " same usage on each of them: end all but one of their subscriptions"
 )
 _NO_METER = (
     "no meter for {name} is known in account {account}: create it (`stripemeter stripe provision`)"

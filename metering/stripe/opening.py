@@ -25,7 +25,7 @@ from metering.catalog.models import MetricMapping
 from metering.errors import ConflictError, InvalidInputError
 from metering.stripe import answers, schedules, streams
 from metering.stripe.calls import Calls
-from metering.stripe.destinations import Atlas
+from metering.stripe.destinations import BY_THE_HOUR, Atlas
 from metering.stripe.models import Push, PushStream
 from metering.stripe.modes import Mode
 from metering.stripe.spans import Periods, Source
@@ -94,6 +94,7 @@ def questions(
     mapping = _meant(session, tenant_id, wanted)
     refs = [] if mapping.customer_ref is None else [mapping.customer_ref]
     atlas = Atlas(session, tenant_id, refs, [mapping.metric], default_account=default_account)
+    is_hourly = atlas.aggregation(mapping) in BY_THE_HOUR
     found: list[Question] = []
     for mode in modes:
         is_on = mapping.is_active if mode == "live" else mapping.is_shadow
@@ -119,7 +120,7 @@ def questions(
                     meter.meter_id,
                     max(_hour(start_at), _hour(now - OLDEST)),
                     end_at,
-                    _boundaries(session, meter, customer),
+                    _boundaries(session, meter, customer, at_prices=is_hourly),
                 )
                 for customer in customers
                 if customer is not None
@@ -233,7 +234,7 @@ def adopt(session: Session, mapping: MetricMapping, totals: Totals, *, now: date
     mapping.opening_total = total
     metric = metrics.get(session, mapping.tenant_id, mapping.metric)
     aggregation = mapping.aggregation or metric.aggregation
-    is_hourly = aggregation in ("sum", "count")
+    is_hourly = aggregation in BY_THE_HOUR
     # What is in Stripe is meant by the mapping from now on, as if it had gone there by it.
     mapping.pushed_at, mapping.aggregation = now, aggregation
     for question, found in totals.items():
@@ -324,7 +325,9 @@ def _ours(session: Session, tenant_id: str, question: Question) -> dict[datetime
     return sums
 
 
-def _boundaries(session: Session, meter: StripeMeter, customer: str) -> tuple[datetime, ...]:
+def _boundaries(
+    session: Session, meter: StripeMeter, customer: str, *, at_prices: bool
+) -> tuple[datetime, ...]:
     """The starts of the periods that a customer's items on the meter draw."""
     items = session.scalars(
         select(SubscriptionItem).where(
@@ -335,7 +338,7 @@ def _boundaries(session: Session, meter: StripeMeter, customer: str) -> tuple[da
             SubscriptionItem.stripe_customer == customer,
         )
     ).all()
-    return tuple(period.start_at for period in schedules.tiled(items))
+    return tuple(period.start_at for period in schedules.tiled(items, at_prices=at_prices))
 
 
 def _sources(session: Session, mapping: MetricMapping, key: StreamKey) -> list[Source]:

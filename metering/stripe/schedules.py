@@ -268,7 +268,7 @@ def _replan(
     items = [
         item for item in atlas.items(mode, customer_ref, metric) if item.status not in NEVER_BILLED
     ]
-    wanted = tiled(items)
+    wanted = tiled(items, at_prices=atlas.is_by_the_hour(customer_ref, metric))
     moved = periods.replan(session, tenant_id, customer_ref, metric, wanted, now=now)
     if moved is not None:
         unsent.mark(
@@ -289,17 +289,18 @@ def _replan(
     unsent.release(session, tenant_id, customer_ref, [metric], now=now)
 
 
-def tiled(items: Iterable[SubscriptionItem]) -> list[PlannedPeriod]:
+def tiled(items: Iterable[SubscriptionItem], *, at_prices: bool = True) -> list[PlannedPeriod]:
     """The periods that these items of one customer's metric want, none over another.
 
-    Who began first goes first, for as long as it bills: what comes later redraws no history. A
-    price that changes within a period cuts it in two: Stripe rates what is used before and after
-    apart.
+    Who began first goes first, for as long as it bills: what comes later redraws no history.
+    at_prices: a price that changes within a period cuts it in two: Stripe rates what is used before
+               and after apart. Not so for a level: 50 seats, cut in two, would be billed twice.
     """
     ranked = sorted(items, key=lambda item: (item.started_at, item.item_id))
     found: list[PlannedPeriod] = []
     for item in ranked:
-        edges = [datetime.fromisoformat(past["until"]) for past in item.past_prices]
+        prices = item.past_prices if at_prices else ()
+        edges = [datetime.fromisoformat(past["until"]) for past in prices]
         for period in schedules.planned(item):
             inside = [at for at in edges if period.start_at < at < period.end_at]
             for start_at, end_at in pairwise(sorted({period.start_at, *inside, period.end_at})):

@@ -1,9 +1,10 @@
 """What we say and what the stand-in says, side by side, for each customer of the demo."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from sandbox.demo import TENANT
@@ -73,6 +74,17 @@ class Comparison:
             for metric, total in zip(metrics, stripes, strict=True)
         ]
 
+    def behind(self) -> int:
+        """How many totals of the current periods are not the same on both sides yet."""
+        count = 0
+        for each in CUSTOMERS:
+            projection = self.projection(each.ref)
+            lines = self.lines(each.ref, projection)
+            count += sum(line.ours != line.stripes for line in lines) or bool(
+                projection["unfolded"]
+            )
+        return count
+
     def _customer(self, customer: DemoCustomer, invoices: Sequence[Json]) -> Json:
         projection = self.projection(customer.ref)
         amounts = {each["metric"]: each for each in projection["lineItems"]}
@@ -89,7 +101,7 @@ class Comparison:
                     "total": amounts.get(line.metric, {}).get("total"),
                 }
             )
-        id = self._id(customer.ref)
+        mine = [each for each in invoices if each["customer"] == self._id(customer.ref)]
         return {
             "name": customer.name,
             "ref": customer.ref,
@@ -99,11 +111,15 @@ class Comparison:
             "total": projection["total"],
             "projected": projection["projectedTotal"] if _says_much(projection) else None,
             "lines": lines,
-            "invoices": [
-                _invoice(each) | {"ours": self._said_of(each, customer.ref)}
-                for each in [each for each in invoices if each["customer"] == id][:SHOWN_INVOICES]
-            ],
+            "invoices": list(islice(self._bills(mine, customer.ref), SHOWN_INVOICES)),
         }
+
+    def _bills(self, invoices: Iterable[Json], ref: str) -> Iterator[Json]:
+        """A customer's invoices beside what we say; without those that are empty on both sides."""
+        for each in invoices:
+            ours = self._said_of(each, ref)
+            if each["total"] or each["status"] == "draft" or Decimal(ours or 0):
+                yield _invoice(each) | {"ours": ours}
 
     def _said_of(self, invoice: Json, ref: str) -> str | None:
         """Our total of the period that an invoice bills."""
@@ -124,9 +140,9 @@ class Comparison:
         return self._ids.get(ref, "")
 
     def _invoices(self) -> list[Json]:
-        """The newest first, the empty ones left out."""
+        """The newest first."""
         found: list[Json] = self._stripe.get("/v1/invoices", limit=50)["data"]
-        return [each for each in found if each["total"] or each["status"] == "draft"]
+        return found
 
 
 def _says_much(projection: Json) -> bool:

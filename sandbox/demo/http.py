@@ -17,8 +17,16 @@ class RefusedError(Exception):
     """An answer that is not a success."""
 
     def __init__(self, what: str, status: int, answer: Any) -> None:
-        super().__init__(f"{what}: {status} {json.dumps(answer)[:600]}")
+        super().__init__(f"{what}: {status}, {_in_words(answer)}")
         self.status, self.answer = status, answer
+
+
+def _in_words(answer: Any) -> str:
+    """The sentence in an answer of Stripe's, of the stand-in's controls or of the product."""
+    given = answer if isinstance(answer, dict) else {}
+    error = given.get("error")
+    said = error.get("message") if isinstance(error, dict) else error
+    return str(said or given.get("detail") or json.dumps(answer)[:600])
 
 
 class Api:

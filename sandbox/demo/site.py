@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,8 @@ FILES = Path(__file__).parent / "files"
 SHARED = Path(__file__).resolve().parents[2] / "webapp" / "static"
 LONGEST_BODY = 4096
 HOUR, DAY = 3600, 86_400
+# How long the clock waits for usage that is on its way, in seconds.
+PATIENCE = 25.0
 
 
 class Page(NamedTuple):
@@ -53,6 +56,7 @@ class Demo:
         self._web, self._stripe = web, stripe
         self.comparison = Comparison(web, stripe)
         self._traffic = Traffic(web)
+        self._moving = threading.Lock()
         self.actions: dict[str, Callable[[], str]] = {
             "hundred": lambda: self._send(100),
             "burst": lambda: self._send(5000),
@@ -81,8 +85,17 @@ class Demo:
         return self._traffic.late(since, self.comparison.now())
 
     def _advance(self, to: Json) -> str:
-        self._stripe.post("/_sandbox/clock", to)
-        return f"It is now {self.comparison.now():%-d %B %Y, %H:%M} UTC, for both of them."
+        """Usage takes seconds to get to Stripe, and a clock that jumps takes no notice of them: a
+        month's last usage would miss its invoice."""
+        with self._moving:
+            began = time.monotonic()
+            while (behind := self.comparison.behind()) and time.monotonic() - began < PATIENCE:
+                time.sleep(0.5)
+            self._stripe.post("/_sandbox/clock", to)
+            now = f"It is now {self.comparison.now():%-d %B %Y, %H:%M} UTC, for both of them."
+        if not behind:
+            return now
+        return f"{now} {behind} of the totals had not arrived before: an invoice may lack them."
 
 
 class Site(ThreadingHTTPServer):

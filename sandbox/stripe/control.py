@@ -50,7 +50,10 @@ def handle(world: Any, method: str, path: str, headers: Mapping[str, str], body:
         read = http.form(body.decode()) if form else _json(body)
         with world.lock:
             said = asked(world, read)
-    except (ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
+        hint = " (a JSON body needs Content-Type: application/json)" if form else ""
+        return _said(400, {"error": f"{error} is missing{hint}."})
+    except (ValueError, TypeError) as error:
         return _said(400, {"error": str(error)})
     if form:
         return Answer(303, {"Location": "/"}, b"")

@@ -25,3 +25,18 @@ def test_any_other_refusal_is_told_at_once() -> None:
         http.stripe(url, KEY).form("/v1/customers", name="Ada")
     assert refused.value.status == 500
     assert [each["times"] for each in world.faults] == [1]
+
+
+def test_a_refusal_is_told_in_the_words_of_whoever_refused() -> None:
+    world = World(calm=True)
+    world.faults.plant("down")
+    with serving(world) as url:
+        stripe = http.stripe(url, KEY)
+        with pytest.raises(http.RefusedError, match=r"^GET /v1/customers: 503, Stripe is down\.$"):
+            stripe.get("/v1/customers")
+        with pytest.raises(http.RefusedError, match="400, The clock only goes forward"):
+            stripe.post("/_sandbox/clock", {"to": 1})
+        with pytest.raises(http.RefusedError, match="'account' is missing"):
+            stripe.post("/_sandbox/connect", {})
+        with pytest.raises(http.RefusedError, match="a JSON body needs Content-Type"):
+            stripe.form("/_sandbox/connect")

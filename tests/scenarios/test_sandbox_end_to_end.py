@@ -119,6 +119,11 @@ def test_a_month_of_the_sandbox_ends_in_the_invoices_we_said(sandbox: Sandbox) -
     shown = sandbox.demo.get("/state")
     assert all(line["missing"] == "0" for each in shown["customers"] for line in each["lines"])
 
+    # The clock waits for what is on its way: pressed at once, the button makes nothing late.
+    sandbox.demo.post("/do/burst", {})
+    assert sandbox.demo.post("/do/hour", {})["said"].endswith("for both of them.")
+    assert _agree(sandbox)
+
     expected = sandbox.projections()
     for ends_at in sorted({_unix(each["periodEnd"]) for each in expected.values()}):
         ended = {ref: e for ref, e in expected.items() if _unix(e["periodEnd"]) == ends_at}

@@ -15,8 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from jobs import catalogue, runtime, stripe_calls
 from jobs import deltas as jobs_deltas
-from jobs import runtime, stripe_calls
 from metering.catalog import customers
 from metering.catalog.mirror import SubscriptionItem
 from metering.catalog.schedules import planned
@@ -409,3 +409,40 @@ def test_a_key_revoked_in_mid_run_is_a_visible_state_and_loses_nothing(standing:
     _hurry(standing)
     standing.push()
     assert standing.total("test", "cus_test") == 7
+
+
+def _halt(standing: Standing) -> str | None:
+    with unit_of_work(standing.session) as session:
+        return session.scalars(
+            select(Connection.halted_kind).where(
+                Connection.tenant_id == standing.acme.tenant_id, Connection.mode == "test"
+            )
+        ).one()
+
+
+def test_a_halt_ends_with_a_reading_once_no_push_is_left_to_try(standing: Standing) -> None:
+    _shadow(standing)
+    place = standing.acme.tenant_id, "test", standing.acme.account_id
+    standing.world.revoke_key(TEST)
+    catalogue.read_events(*place)
+    assert _halt(standing) == "auth"
+    standing.world.add_key(TEST, standing.acme.account_id, livemode=False)
+    catalogue.read_events(*place)
+    assert _halt(standing) == "auth", "not before its time is over"
+    _hurry(standing)
+    catalogue.read_events(*place)
+    assert _halt(standing) is None
+
+
+def test_a_reading_says_nothing_of_a_push_that_waits(standing: Standing) -> None:
+    # A key may be allowed to read and not to write: the push itself must tell.
+    _shadow(standing)
+    standing.world.revoke_key(TEST)
+    standing.use(4)
+    standing.push()
+    standing.world.add_key(TEST, standing.acme.account_id, livemode=False)
+    _hurry(standing)
+    catalogue.full(standing.acme.tenant_id, "test", standing.acme.account_id)
+    assert _halt(standing) == "auth"
+    standing.push()
+    assert _halt(standing) is None

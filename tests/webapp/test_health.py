@@ -29,6 +29,7 @@ from webapp import health, logs
 
 NOBODY_THERE = "postgresql+psycopg://u:secret@127.0.0.1:1/x"
 NO_REDIS = "redis://127.0.0.1:1/0"
+BACKLOG = ("unsent_segments", "unsent_oldest_seconds", "stripe_connections_halted", "stripe_held")
 
 
 def test_live_asks_nothing_of_anybody(make_app: AppMaker) -> None:
@@ -215,8 +216,21 @@ def test_every_series_about_stripe_is_there_from_the_beginning(client: FlaskClie
     for mode in MODES:
         for outcome in tally.OUTCOMES:
             assert f'stripe_pushes_total{{"mode": "{mode}", "outcome": "{outcome}"}}' in shown
-        for name in ("unsent_segments", "unsent_oldest_seconds", "stripe_connections_halted"):
+        for name in BACKLOG:
             assert f'{name}{{"mode": "{mode}"}}' in shown
+
+
+def test_a_customer_who_is_nobody_in_stripe_is_counted_as_held(
+    client: FlaskClient, session: Session, now: datetime
+) -> None:
+    acme = priced(session, connect(session, now=now))
+    put(session, acme.tenant_id, [entry("a", 3, now - timedelta(hours=2), customer="nobody")])
+    with unit_of_work(session):
+        fold.fold(session, acme.tenant_id, now=now)
+    label = 'stripe_held{"mode": "live"}'
+    before = exposed(client.get("/metrics"))[label]
+    push_all(session, acme, FakeStripe(), now=now)
+    assert exposed(client.get("/metrics"))[label] == before + 1
 
 
 def test_the_backlog_is_counted_to_a_bound(

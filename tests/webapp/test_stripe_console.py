@@ -110,8 +110,8 @@ def test_the_first_line_says_what_is_wrong_with_the_money(
     assert "Stuck: 1, $75.00 at stake" in page
     for said in (
         "$75.00", "250 not at Stripe", "Globex & <Co> globex api_calls", "Held",
-        "Which customer of Stripe globex is in live mode is not known.",
-        "Way out: set it at /v1/customers, or metadata[stripemeter_customer_ref]",
+        "It is not known which customer of Stripe globex is in live mode.",
+        "Way out: set its stripeCustomerId at /v1/customers, or metadata[stripemeter_customer_ref]",
     ):  # fmt: skip
         assert said in page
     # And so does the console's first page, for those who may read it.
@@ -321,7 +321,7 @@ def test_doubt_cannot_be_hurried(
     client = sign_in(acme.tenant_id, "operator")
     page = text_of(client)
     assert "Of 1 push only Stripe's own total will tell whether it has it." in page
-    assert "Way out: nothing: Stripe's own total will tell" in page
+    assert "Way out: none is needed: Stripe's own total will tell" in page
     assert "Doubtful pushes of which only Stripe's own total can tell 1" in page
     assert forms(client.get(PAGE).text) == []
 

@@ -87,7 +87,7 @@ def test_what_is_stuck_is_listed_by_money_and_paged(
     assert (worst["kind"], worst["cause"], worst["mode"]) == ("held", "unmapped", "live")
     assert (worst["quantity"], worst["amount"], worst["currency"]) == ("500", "200.00", "usd")
     assert worst["mayRetry"] is True
-    assert worst["wayOut"].startswith("set it at /v1/customers")
+    assert worst["wayOut"].startswith("set its stripeCustomerId at /v1/customers")
     rest = ask(client, acme, "stuck", limit=2, cursor=first["nextCursor"])
     assert [each["amount"] for each in rest["stuck"]] == ["5.00"]
     assert rest["nextCursor"] is None

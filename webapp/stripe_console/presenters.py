@@ -247,7 +247,7 @@ def lag(of: Standing, every: Sequence[Stuck], now: datetime) -> Lag:
 
 _UNSENT = "hourly segments of which Stripe may not have heard all"
 _ON_THE_WAY = "pushes that Stripe has not answered"
-_UNCONFIRMED = "pushes that Stripe accepted, and that its own total does not show yet"
+_UNCONFIRMED = "pushes that Stripe accepted; its own totals are read once a day"
 _CONFIRMED = "pushes that Stripe's own total holds, ever"
 _HELD = "customers' metrics that have nowhere to go"
 _BLOCKED = "streams that Stripe refuses"

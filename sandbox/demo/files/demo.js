@@ -62,7 +62,7 @@ function invoices(customer) {
   for (const each of customer.invoices) {
     const told = `Stripe’s invoice to ${day.format(new Date(each.end))}: ${dollars.format(each.total)}, ${STATES[each.status] || each.status}. `;
     const same = Number(each.ours ?? 0) === Number(each.total);
-    const ours = each.ours === null ? "Ours: no amount" : `Ours: ${dollars.format(each.ours)} ${same ? "✓ same" : "✕ not the same"}`;
+    const ours = each.ours === null ? "Ours: no amount" : `Ours: ${dollars.format(each.ours)} ${same ? "✓ same" : "✕ not the same: what came when it was final is on no invoice"}`;
     const item = element("li", told);
     item.append(element("span", ours, same ? "same" : "behind"));
     list.append(item);
@@ -96,7 +96,7 @@ function show(state) {
     ? "Nothing has been used yet in this period"
     : behind === 0
       ? `Stripe’s totals equal ours, all ${lines.length}`
-      : `${behind} of ${lines.length} totals are on their way to Stripe`;
+      : `${behind} of ${lines.length} totals ${behind === 1 ? "is" : "are"} on the way to Stripe`;
   byId("now").textContent = `${instant.format(new Date(state.now))} UTC`;
   byId("ahead").textContent = ahead(state.ahead_seconds);
   byId("customers").replaceChildren(...state.customers.map(card));
@@ -109,10 +109,11 @@ async function ask() {
     const said = await answer.json();
     if (!answer.ok) throw new Error(said.error);
     show(said);
+    if (document.body.classList.contains("stale")) byId("said").textContent = "Both answer again.";
     document.body.classList.remove("stale");
   } catch (error) {
     document.body.classList.add("stale");
-    byId("headline").textContent = "One of the two does not answer";
+    byId("headline").textContent = "One of the two does not answer as it should";
     byId("said").textContent = `${error.message} Trying again.`;
   }
 }
@@ -120,7 +121,8 @@ async function ask() {
 async function run(button) {
   const buttons = document.querySelectorAll("[data-do]");
   for (const each of buttons) each.disabled = true;
-  byId("said").textContent = "…";
+  const waits = ["hour", "day", "month"].includes(button.dataset.do);
+  byId("said").textContent = waits ? "What is on its way to Stripe arrives first …" : "…";
   try {
     const answer = await fetch(`/do/${button.dataset.do}`, { method: "POST" });
     const said = await answer.json();

@@ -174,6 +174,18 @@ def test_a_price_that_changes_cuts_the_period(world: World) -> None:
     assert world.periods() == cut
 
 
+@pytest.mark.parametrize("aggregation", ["max", "last"])
+def test_a_price_that_changes_does_not_bill_a_level_twice(world: World, aggregation: str) -> None:
+    """Fifty seats of two periods would be fifty at the old price and fifty at the new."""
+    world.meter()
+    world.mapped(aggregation=aggregation)
+    world.told("ann", stripe_customer_id="cus_1")
+    world.subscribed()
+    world.at += timedelta(minutes=5)
+    world.subscribed(item("si_1", price("price_2")))
+    assert world.periods() == TWO_MONTHS
+
+
 def test_two_items_on_one_meter_are_a_conflict_and_the_first_has_the_say(
     world: World, session: Session
 ) -> None:

@@ -120,7 +120,7 @@ def test_a_customer_who_is_nobody_in_stripe_is_held_with_its_money(
     assert (finding.kind, finding.cause, finding.mode) == ("held", "unmapped", "live")
     assert finding.sources[0].customer_ref == "globex"
     assert "globex" in finding.reason
-    assert finding.way_out.startswith("set it at /v1/customers")
+    assert finding.way_out.startswith("set its stripeCustomerId at /v1/customers")
     assert finding.may_retry
     # 224 in all, 124 of them beyond the free ones.
     assert stake.quantity == 224
@@ -344,6 +344,23 @@ def test_two_refs_of_one_customer_are_one_stream_priced_as_one(
     found = only(session, acme)
     assert [source.customer_ref for source in found.finding.sources] == ["eu", "us"]
     assert (found.stake.quantity, found.stake.amount) == (30, 1000)
+
+
+def test_the_way_out_names_the_field_of_the_mode(
+    session: Session, stripe: FakeStripe, at: datetime
+) -> None:
+    shadowed = priced(session, connect(session, now=at), is_active=False, is_shadow=True)
+    sandboxed = priced(session, connect(session, mode="test", now=at), is_shadow=True)
+    for to in (shadowed, sandboxed):
+        use(session, to, 150, customer="globex")
+        push_all(session, to, stripe, now=at)
+    # A live tenant's stripeCustomerId says nothing of test mode; a test tenant's does.
+    with unit_of_work(session):
+        told = {"stripe_customer_id": "cus_live"}
+        customers.edit(session, shadowed.tenant_id, "globex", told, now=at)
+    held = only(session, shadowed).finding
+    assert held.way_out.startswith("set its shadowStripeCustomerId at /v1/customers")
+    assert only(session, sandboxed).finding.way_out.startswith("set its stripeCustomerId at")
 
 
 def test_nobody_pays_a_shadow_but_a_test_tenants_own_price_counts(

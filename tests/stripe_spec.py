@@ -9,6 +9,8 @@ they are read by their schema first.
 import functools
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,23 @@ def check(method: str, path: str, params: Any, status: int, answer: Any) -> None
         shape = _request(operation)
         _hold(shape, _read(params, shape), f"{method} {path}: the request")
     _hold(_response(operation, status), answer, f"{method} {path}: the answer {status}")
+
+
+@contextmanager
+def held_against(world: Any) -> Iterator[None]:
+    """Hold every exchange of a world against the specification; what breaks it is told at the
+    end, for it is found in the world's own threads."""
+    broken: list[str] = []
+
+    def watch(*exchange: Any) -> None:
+        try:
+            check(*exchange)
+        except AssertionError as error:
+            broken.append(str(error))
+
+    world.observers.append(watch)
+    yield
+    assert not broken, "\n".join(broken)
 
 
 def _hold(shape: Any, value: Any, what: str) -> None:

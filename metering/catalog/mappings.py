@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import metrics, overlap, places
 from metering.catalog.models import MetricMapping
+from metering.catalog.period import hour_of
 from metering.errors import ConflictError, InvalidInputError, NotFoundError
 from pricing import PricingError, money
 from pricing.price import Price, from_config, to_config
@@ -128,7 +129,7 @@ def end(session: Session, tenant_id: str, mapping_id: str, *, now: datetime) -> 
 
 def next_full_hour(now: datetime) -> datetime:
     """The first full hour that is not past: usage is kept by the hour."""
-    floor = now.replace(minute=0, second=0, microsecond=0)
+    floor = hour_of(now)
     return floor if floor == now else floor + timedelta(hours=1)
 
 
@@ -158,7 +159,7 @@ def _refuse_new_meaning(mapping: MetricMapping, changes: Mapping[str, Any], now:
         _refuse_of_pushed(mapping, changes, changed, now)
     since = changes.get("effective_from", mapping.effective_from)
     leads = any(changes.get(name, getattr(mapping, name)) is not None for name in places.NAMES)
-    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    this_hour = hour_of(now)
     if not leads or since >= now:
         return
     for name in changed:

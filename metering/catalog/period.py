@@ -37,6 +37,11 @@ class Span:
         return (self.end_at - self.start_at).total_seconds()
 
 
+def hour_of(instant: datetime) -> datetime:
+    """The start of the UTC hour that holds the instant."""
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 def calendar_month(instant: datetime) -> Span:
     """The UTC month that holds the instant."""
     utc = instant.astimezone(UTC)

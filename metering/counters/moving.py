@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
 from metering.catalog.models import Metric
-from metering.catalog.period import Span
+from metering.catalog.period import Span, hour_of
 from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, OF_PARTS, RESOURCE_KEY
 from metering.database import plan_as_sets, plan_as_usual
 
@@ -29,7 +29,7 @@ class Mover:
 
     def move(self, spans: Sequence[Span], edges: Iterable[datetime]) -> None:
         """spans: whole periods, both of before and of now.  edges: where one began or begins."""
-        split = {_hour(edge) for edge in edges if edge != _hour(edge)}
+        split = {hour_of(edge) for edge in edges if edge != hour_of(edge)}
         for span in spans:
             self._run(_SET_ASIDE, span)
         unique = self.session.scalar(
@@ -73,10 +73,6 @@ class Mover:
             **more,
         }
         return self.session.connection().exec_driver_sql(statement, parameters)
-
-
-def _hour(instant: datetime) -> datetime:
-    return instant.replace(minute=0, second=0, microsecond=0)
 
 
 _MINE = "customer_ref = %(customer_ref)s AND metric = %(metric)s"

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from metering.catalog.period import hour_of
 from metering.counters.aggregation import IS_FOLDED, reading
 from metering.counters.carry import carried
 from metering.stripe.destinations import Atlas, Destination
@@ -204,7 +205,7 @@ def _read(
             return reading(aggregation, row, row.unique_count)
     elif aggregation == "unique":
         # By whole segments, as all else: the rest of the hour in which a mapping ends is its own.
-        begun = until.replace(minute=0, second=0, microsecond=0)
+        begun = hour_of(until)
         parameters["until"] = begun if begun == until else min(begun + HOUR, period.end_at)
         return Decimal(connection.exec_driver_sql(_SEEN, parameters).scalar_one())
     else:

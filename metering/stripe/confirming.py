@@ -8,7 +8,7 @@ judge     in another: what the summaries say of each push
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
 
@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering import installation
+from metering.catalog.period import hour_of
 from metering.stripe import reopening, tally
 from metering.stripe.digits import quantised
 from metering.stripe.models import Push
@@ -77,8 +78,8 @@ def due(
     checks = []
     for row in rows:
         stream = StreamKey(row.mode, row.account_id, row.event_name, row.stripe_customer)
-        start = _hour(row.first_at)
-        end = _hour(row.last_at) + HOUR
+        start = hour_of(row.first_at)
+        end = hour_of(row.last_at) + HOUR
         # Whoever asks next asks about others.
         asked = {
             "tenant_id": tenant_id,
@@ -179,7 +180,7 @@ def judge(
     ).all()
     by_hour: dict[datetime, list[Push]] = defaultdict(list)
     for push in sorted(pushes, key=lambda push: (push.stamped_at, push.identifier)):
-        by_hour[_hour(push.stamped_at)].append(push)
+        by_hour[hour_of(push.stamped_at)].append(push)
     confirmed = drifted = 0
     gone: list[Push] = []
     for hour, held in by_hour.items():
@@ -258,10 +259,6 @@ def _note_drift(pushes: Sequence[Push], total: Decimal) -> None:
     for push in pushes:
         if push.state != "confirmed":
             push.error = _DRIFT.format(theirs=f"{total:f}", ours=f"{ours:f}")
-
-
-def _hour(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 _MISSING = "Stripe's own total does not hold it: it was never taken, or it was thrown away later"

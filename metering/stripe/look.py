@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import MetricMapping
+from metering.catalog.period import hour_of
 from metering.stripe import amounts, backlog, connections, holding, streams, unsent
 from metering.stripe.amounts import SegmentKey
 from metering.stripe.backlog import Row
@@ -339,7 +340,7 @@ class Look:
         Stripe still takes."""
         if key.basis == "hour":
             return key.start_at
-        earliest = (self.now - OLDEST).replace(minute=0, second=0, microsecond=0)
+        earliest = hour_of(self.now - OLDEST)
         stamp = max(key.start_at, earliest + timedelta(hours=1))
         return stamp if stamp < period.end_at else key.start_at
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics, places
 from metering.catalog.mirror import StripeMeter, SubscriptionItem
 from metering.catalog.models import MetricMapping
+from metering.catalog.period import hour_of
 from metering.errors import ConflictError, InvalidInputError
 from metering.stripe import answers, schedules, streams
 from metering.stripe.calls import Calls
@@ -60,7 +61,7 @@ class Question:
 
     def part_of(self, instant: datetime) -> datetime:
         """The start of the hour's part that holds the instant."""
-        hour = _hour(instant)
+        hour = hour_of(instant)
         return max([hour, *(each for each in self.cuts(hour) if each <= instant)])
 
     def period_of(self, instant: datetime) -> datetime | None:
@@ -87,7 +88,7 @@ def questions(
     Raises: ConflictError for a meter that is not known yet, and for more customers than can be
             asked about.
     """
-    end_at = _hour(now) + HOUR
+    end_at = hour_of(now) + HOUR
     start_at = wanted.get("effective_from")
     if start_at is None or start_at >= now:
         return []
@@ -118,7 +119,7 @@ def questions(
                 Question(
                     StreamKey(mode, account_id, meter.event_name, customer),
                     meter.meter_id,
-                    max(_hour(start_at), _hour(now - OLDEST)),
+                    max(hour_of(start_at), hour_of(now - OLDEST)),
                     end_at,
                     _boundaries(session, meter, customer, at_prices=is_hourly),
                 )
@@ -346,10 +347,6 @@ def _sources(session: Session, mapping: MetricMapping, key: StreamKey) -> list[S
     return [
         Source(ref, mapping.metric) for ref in sorted(refs) if mapping.customer_ref in (None, ref)
     ]
-
-
-def _hour(instant: datetime) -> datetime:
-    return instant.replace(minute=0, second=0, microsecond=0)
 
 
 def _minute(instant: datetime) -> datetime:

@@ -47,16 +47,6 @@ def ensure_bound(session: Session, tenant_id: str, account_id: str, *, now: date
     return sentence.format(account=account_id)
 
 
-def ensure_all_bound(
-    session: Session, tenant_id: str, accounts: set[str], *, now: datetime
-) -> None:
-    """Raise ConflictError for the first account that is not the tenant's."""
-    for account_id in sorted(accounts):
-        sentence = ensure_bound(session, tenant_id, account_id, now=now)
-        if sentence is not None:
-            raise ConflictError(sentence, pointer="/stripeAccount")
-
-
 _FREE = (
     "the Stripe account {account} is not bound to this tenant: an operator binds it with"
     " `stripemeter stripe bind`"

@@ -13,23 +13,9 @@ from metering.stripe.claims import Outcome
 from metering.stripe.confirming import EVERY, SETTLING, Judged
 from metering.stripe.deltas import RECOGNISED
 from metering.stripe.models import Push
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
-from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
-
-AT = NOON + timedelta(minutes=30)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
+from tests.stripe_setup import Connected, FakeStripe, push_all
 
 
 def read(session: Session, acme: Connected, stripe: FakeStripe, *, now: datetime) -> list[Judged]:

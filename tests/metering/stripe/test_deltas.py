@@ -33,19 +33,6 @@ def at() -> datetime:
     return NOON + timedelta(minutes=30)
 
 
-@pytest.fixture
-def acme(session: Session, at: datetime) -> Connected:
-    made = connect(session, now=at)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
-
-
 def use(
     session: Session,
     acme: Connected,

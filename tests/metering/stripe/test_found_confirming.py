@@ -13,6 +13,7 @@ from metering.stripe import confirming, deltas
 from metering.stripe.claims import LEASE, Outcome
 from metering.stripe.confirming import SETTLING, Judged
 from metering.stripe.models import Push, Unsendable
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_confirming import read
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import (
@@ -24,21 +25,7 @@ from tests.stripe_setup import (
     push_all,
 )
 
-AT = NOON + timedelta(minutes=30)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 @pytest.mark.parametrize("is_sent", [False, True])

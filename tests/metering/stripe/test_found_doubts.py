@@ -10,27 +10,14 @@ from metering.database import unit_of_work
 from metering.stripe import confirming, deltas, settling
 from metering.stripe.claims import LEASE, Outcome
 from metering.stripe.confirming import SETTLING, Judged
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_confirming import read, states
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_periods_pushed import bill
 from tests.metering.stripe.test_reports import apply, report
-from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
+from tests.stripe_setup import Connected, FakeStripe, push_all
 
-AT = NOON + timedelta(minutes=30)
 SILENCE = Outcome("retry", "no answer", is_answered=False)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 def test_a_total_that_cannot_show_a_push_yet_does_not_say_that_it_is_missing(

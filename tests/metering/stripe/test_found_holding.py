@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,6 +10,7 @@ from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.stripe import schedules, unsent
 from metering.stripe.models import Held
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import (
     Connected,
@@ -21,21 +21,7 @@ from tests.stripe_setup import (
     push_all,
 )
 
-AT = NOON + timedelta(minutes=30)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 def told(session: Session, acme: Connected, ref: str, *, now: datetime, **changes: object) -> None:

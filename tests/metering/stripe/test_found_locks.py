@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
@@ -17,20 +16,12 @@ from metering.database import unit_of_work
 from metering.stripe import deltas, unsent
 from metering.stripe.claims import Outcome
 from metering.stripe.models import Push, PushStream
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
-from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
+from tests.stripe_setup import Connected, FakeStripe, push_all
 from tests.support import entry, put
 
-AT = NOON + timedelta(minutes=30)
 CUSTOMERS = [f"cus_{number}" for number in range(9)]
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
 
 
 def waiting(engine: Engine, count: int) -> None:

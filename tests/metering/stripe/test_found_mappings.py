@@ -17,6 +17,7 @@ from metering.stripe.claims import Outcome
 from metering.stripe.opening import Question
 from metering.stripe.streams import StreamKey
 from pricing.price import from_config
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_found_holding import edit, told
 from tests.stripe_setup import (
@@ -29,21 +30,7 @@ from tests.stripe_setup import (
     push_all,
 )
 
-AT = NOON + timedelta(minutes=30)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 def test_a_shadow_that_goes_live_does_not_bill_its_past_again(

@@ -12,6 +12,7 @@ from metering.database import unit_of_work
 from metering.stripe import sync
 from metering.stripe.models import Unsendable
 from metering.stripe.sync import Place
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_found_holding import told
 from tests.stripe_objects import item, price, subscription
@@ -24,21 +25,7 @@ from tests.stripe_setup import (
     push_all,
 )
 
-AT = NOON + timedelta(minutes=30)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "count", "max", "last", "unique"])

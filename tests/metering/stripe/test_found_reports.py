@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,32 +11,15 @@ from metering.stripe.claims import Claim
 from metering.stripe.models import Push
 from metering.stripe.reports import Effect
 from metering.stripe.settling import BLOCKED
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_reports import report
 from tests.stripe_setup import (
     ACCEPTED,
     Connected,
     FakeStripe,
-    add_mapping,
-    add_meter,
-    connect,
     push_all,
 )
-
-AT = NOON + timedelta(minutes=30)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 def thrown_away(session: Session, acme: Connected, stripe: FakeStripe, claim: Claim) -> Effect:

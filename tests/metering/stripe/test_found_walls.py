@@ -1,7 +1,6 @@
 """Nobody bills through another tenant's account, by whatever field it is named."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,24 +13,10 @@ from metering.stripe import confirming, deltas
 from metering.stripe.claims import LEASE
 from metering.stripe.confirming import SETTLING
 from metering.stripe.models import AccountBinding, Held
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.metering.stripe.test_found_holding import told
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
-
-AT = NOON + timedelta(minutes=30)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 @pytest.mark.parametrize(

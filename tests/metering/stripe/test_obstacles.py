@@ -14,10 +14,10 @@ from metering.catalog.mirror import StripeCustomer, StripeMeter, StripePrice, Su
 from metering.catalog.models import MetricMapping
 from metering.database import unit_of_work
 from metering.stripe import retrying, stuck
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
 
-AT = NOON + timedelta(minutes=30)
 Step = Callable[[Session, Connected], None]
 
 

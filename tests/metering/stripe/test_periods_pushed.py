@@ -12,23 +12,9 @@ from metering.catalog.period import Span
 from metering.database import unit_of_work
 from metering.stripe import deltas, rollover, unsent
 from metering.stripe.models import Unsendable
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
-
-AT = NOON + timedelta(minutes=30)
-
-
-@pytest.fixture
-def acme(session: Session) -> Connected:
-    made = connect(session, now=AT)
-    add_meter(session, made, "api_calls")
-    add_mapping(session, made)
-    return made
-
-
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
 
 
 def bill(

@@ -24,12 +24,11 @@ from metering.stripe.limits import Unlimited
 from metering.stripe.models import Push
 from metering.stripe.recording import CALL, StripeBillingDriver, send
 from sandbox.stripe.world import World
+from tests.metering.stripe.conftest import AT
 from tests.metering.stripe.scripted import Answer, serving
 from tests.metering.stripe.test_deltas import NOON, use
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
 from tests.stripe_world import Clock, driver_of
-
-AT = NOON + timedelta(minutes=30)
 
 
 @dataclass

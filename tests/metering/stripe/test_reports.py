@@ -15,6 +15,7 @@ from metering.stripe import parsing, reports
 from metering.stripe.answers import MeterErrors, MeterReport, Sample, ThinEvent
 from metering.stripe.models import Push, PushStream, Unsent
 from metering.stripe.reports import Effect
+from tests.metering.stripe.conftest import AT
 from tests.stripe_setup import (
     Connected,
     FakeStripe,
@@ -26,7 +27,6 @@ from tests.stripe_setup import (
 from tests.support import entry, put
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
-AT = NOON + timedelta(minutes=30)
 NOT_FOUND = "meter_event_customer_not_found"
 
 

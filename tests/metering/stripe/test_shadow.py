@@ -13,11 +13,11 @@ from metering.database import unit_of_work
 from metering.stripe import shadow
 from metering.stripe.claims import Outcome
 from metering.stripe.shadow import Compared
+from tests.metering.stripe.conftest import AT
 from tests.stripe_setup import Connected, FakeStripe, add_mapping, add_meter, connect, push_all
 from tests.support import entry, put
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
-AT = NOON + timedelta(minutes=30)
 NOVEMBER = calendar_month(NOON)
 
 

@@ -43,11 +43,6 @@ def acme(session: Session, at: datetime) -> Connected:
     return priced(session, connect(session, now=at))
 
 
-@pytest.fixture
-def stripe() -> FakeStripe:
-    return FakeStripe()
-
-
 def use(
     session: Session,
     to: Connected,

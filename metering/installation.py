@@ -5,7 +5,7 @@ A test walks the statements of the product and allows one without a tenant only 
 - a Stripe account tells whose it is;
 - a webhook whose handling failed or was never begun is found by the sweep;
 - the push job asks which tenants have something to tell Stripe;
-- a credential is found by its public part, before anyone knows whose it is;
+- a credential is found by its public part or its hash, before anyone knows whose it is;
 - the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
 - `/metrics` sums up, never by tenant;
 - the operator's command line lists tenants;
@@ -18,18 +18,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import and_, bindparam, delete, select, text
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import Metric
 from metering.ledger.models import KeyedRequest
 from metering.tenancy.keys import digest
-from metering.tenancy.models import ApiKey, ConsoleLink, ConsoleSession, Tenant
+from metering.tenancy.models import (
+    ApiKey,
+    ConsoleLink,
+    ConsoleSession,
+    Tenant,
+    WidgetFrame,
+    WidgetToken,
+)
 
 SHARDS = 8
 KEYED_REQUESTS_KEPT = timedelta(days=30)
 # Stripe delivers again for three days by itself, and by hand for thirty.
 WEBHOOKS_KEPT = timedelta(days=35)
+# Those that have ended stay listed for a while: somebody may ask who could see what.
+WIDGET_TOKENS_KEPT = timedelta(days=7)
 
 
 def shard_of(tenant_id: str) -> int:
@@ -54,6 +63,67 @@ def console_session(session: Session, token: str, *, now: datetime) -> ConsoleSe
             ConsoleSession.token_sha256 == digest(token), ConsoleSession.expires_at > now
         )
     )
+
+
+def widget_token(session: Session, secret: str, *, now: datetime) -> WidgetToken | None:
+    """The living token with this secret."""
+    return session.scalar(_LIVING.where(WidgetToken.token_sha256 == digest(secret)), {"now": now})
+
+
+_LIVING = select(WidgetToken).where(
+    WidgetToken.revoked_at.is_(None), WidgetToken.expires_at > bindparam("now")
+)
+
+
+def widget_frame(session: Session, code: str, *, now: datetime) -> WidgetFrame | None:
+    """The frame with this code, spent or not, while its token lives."""
+    return session.scalar(
+        select(WidgetFrame)
+        .join(
+            WidgetToken,
+            and_(
+                WidgetToken.tenant_id == WidgetFrame.tenant_id,
+                WidgetToken.token_id == WidgetFrame.token_id,
+            ),
+        )
+        .where(WidgetFrame.code_sha256 == digest(code))
+        .where(WidgetToken.revoked_at.is_(None), WidgetToken.expires_at > now)
+    )
+
+
+@dataclass(frozen=True)
+class WidgetSession:
+    """Whose usage an open widget shows, and for how long it may.
+
+    metrics: only these; None: all.  origin: of the page that it stands in.
+    """
+
+    tenant_id: str
+    token_id: str
+    customer_ref: str
+    metrics: Sequence[str] | None
+    origins: Sequence[str]
+    origin: str
+    ends_at: datetime
+
+
+# Text, for it is asked at every look at every open widget.
+_WIDGET_SESSION = """
+SELECT t.tenant_id, t.token_id, t.customer_ref, t.metrics, t.origins, f.origin,
+       t.expires_at AS ends_at
+FROM widget_frames f
+JOIN widget_tokens t ON t.tenant_id = f.tenant_id AND t.token_id = f.token_id
+WHERE f.secret_sha256 = %(secret)s AND t.revoked_at IS NULL AND t.expires_at > %(now)s
+"""
+
+
+def widget_session(session: Session, secret: str, *, now: datetime) -> WidgetSession | None:
+    """The session with this secret, while its token lives."""
+    found = session.connection().exec_driver_sql(
+        _WIDGET_SESSION, {"secret": digest(secret), "now": now}
+    )
+    row = found.first()
+    return None if row is None else WidgetSession(*row)
 
 
 def tenants(session: Session) -> Sequence[Tenant]:
@@ -312,7 +382,7 @@ _OLD_WEBHOOKS = "DELETE FROM webhook_deliveries WHERE received_at < :before"
 
 def prune(session: Session, *, now: datetime) -> None:
     """Delete what has outlived its use: old request names, spent links, ended sessions,
-    old webhooks.
+    old webhooks, widget tokens and what they opened.
 
     A request name may go after 30 days: its events keep their own keys for ever.
     """
@@ -321,3 +391,7 @@ def prune(session: Session, *, now: datetime) -> None:
     session.execute(text(_OLD_WEBHOOKS), {"before": now - WEBHOOKS_KEPT})
     session.execute(delete(ConsoleLink).where(ConsoleLink.expires_at < now - timedelta(days=1)))
     session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now))
+    ended = now - WIDGET_TOKENS_KEPT
+    # A token lives for a day at most: what it opened before that is of no use either.
+    session.execute(delete(WidgetFrame).where(WidgetFrame.made_at < ended))
+    session.execute(delete(WidgetToken).where(WidgetToken.expires_at < ended))

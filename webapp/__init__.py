@@ -37,6 +37,8 @@ from webapp.stripe_state.views import blueprint as stripe_state
 from webapp.stripe_webhooks.views import blueprint as stripe_webhooks
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
+from webapp.widget.exchange import blueprint as widget_exchange
+from webapp.widget.tokens import blueprint as widget_tokens
 
 BLUEPRINTS = (
     backtest_pages,
@@ -57,6 +59,8 @@ BLUEPRINTS = (
     stripe_webhooks,
     usage,
     welcome,
+    widget_exchange,
+    widget_tokens,
 )
 
 

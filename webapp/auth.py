@@ -142,8 +142,12 @@ def _from_sandbox(*, forms: bool) -> Principal:
     return Principal(None, scopes.ALL, "sandbox")
 
 
-def why_not_open(config: Config, asked: Request, *, forms: bool = False) -> str | None:
+def why_not_open(
+    config: Config, asked: Request, *, forms: bool = False, from_any_port: bool = False
+) -> str | None:
     """Why this request may not do without a key; None if it may.
+
+    from_any_port: pages may ask that another server on this machine has made.
 
     Every condition shuts out somebody: other machines, pages of other sites (`Origin`), names
     rebound to this machine (`Host`), forms that a page can post without asking (JSON only), and
@@ -158,7 +162,8 @@ def why_not_open(config: Config, asked: Request, *, forms: bool = False) -> str 
     if (urlsplit(f"//{asked.host}").hostname or "") not in LOCAL_HOSTS:
         return "The sandbox is open without one only at localhost."
     origin = asked.headers.get("Origin")
-    if origin is not None and origin != f"{asked.scheme}://{asked.host}":
+    is_ours = origin in (None, f"{asked.scheme}://{asked.host}")
+    if not is_ours and not (from_any_port and urlsplit(origin or "").hostname in LOCAL_HOSTS):
         return "The sandbox is not open to pages of another origin."
     # Browsers name the page that a form was sent from; an origin that is named was found our own.
     form_of_ours = forms and origin is not None

@@ -104,3 +104,55 @@ class ConsoleSession(Base):
     role: Mapped[str] = mapped_column(Text)
     created_at: Mapped[Instant]
     expires_at: Mapped[Instant]
+
+
+class WidgetToken(Base):
+    """What lets one customer's browser see that customer's usage, for minutes.
+
+    metrics: only these are shown; None: all.
+    origins: the pages that may show it; empty: it belongs to the first that asks.
+    """
+
+    __tablename__ = "widget_tokens"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "token_id"),
+        # Not unique: the hash of 256 random bits needs no constraint to be one.
+        Index(None, "token_sha256"),
+        Index(None, "tenant_id", "customer_ref", "created_at"),
+        Index(None, "expires_at"),
+    )
+
+    tenant_id: Mapped[Key]
+    token_id: Mapped[Key]
+    token_sha256: Mapped[bytes]
+    customer_ref: Mapped[Key]
+    metrics: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    origins: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[Instant]
+    created_by: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[Instant]
+    revoked_at: Mapped[Instant | None]
+
+
+class WidgetFrame(Base):
+    """One opening of the widget: a code that opens it once, and then the session's secret.
+
+    secret_sha256: None until the code is spent.
+    expires_at:    of the code; a session lives as long as its token.
+    """
+
+    __tablename__ = "widget_frames"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "code_sha256"),
+        Index(None, "code_sha256"),
+        Index(None, "secret_sha256"),
+        Index(None, "made_at"),
+    )
+
+    tenant_id: Mapped[Key]
+    code_sha256: Mapped[bytes]
+    token_id: Mapped[Key]
+    origin: Mapped[str] = mapped_column(Text)
+    made_at: Mapped[Instant]
+    expires_at: Mapped[Instant]
+    secret_sha256: Mapped[bytes | None]

@@ -100,7 +100,7 @@ def test_a_database_with_data_is_carried_from_the_previous_head(postgres_url: st
     head = script.get_current_head()
     assert head is not None
     previous = script.get_revision(head).down_revision
-    assert previous == "0003", "the sample below is of another schema"
+    assert previous == "0004", "the sample below is of another schema"
     name = "from_previous_head"
     server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
@@ -195,4 +195,50 @@ INSERT INTO backtests (tenant_id, id, name, question, currency, created_by, crea
 VALUES ('acme', 'bt_1', 'dearer', '{}', 'usd', 'key_1', '2026-11-01Z', '2026-11-01Z');
 INSERT INTO backtest_results (tenant_id, backtest_id, customer_ref, periods, before, after, change)
 VALUES ('acme', 'bt_1', 'cus_1', 1, 10, 12.5, 2.5);
+INSERT INTO account_bindings (account_id, tenant_id, bound_at, bound_by)
+VALUES ('acct_1', 'acme', '2026-11-01Z', 'operator');
+INSERT INTO billing_periods (tenant_id, customer_ref, metric, start_at, end_at, mode, item_id)
+VALUES ('acme', 'cus_2', 'api_calls', '2026-11-15 10:23Z', '2026-12-15 10:23Z', 'live', 'si_1');
+INSERT INTO held (tenant_id, mode, customer_ref, metric, since_segment, kind, reason, held_at,
+                  retry_at)
+VALUES ('acme', 'live', 'cus_1', 'api_calls', '2026-11-10 12:00Z', 'unmapped', 'no customer',
+        '2026-11-10 12:02Z', '2026-11-10 13:02Z');
+INSERT INTO push_streams (tenant_id, stream_id, mode, account_id, event_name, stripe_customer,
+                          created_at)
+VALUES ('acme', 'st_1', 'live', 'acct_1', 'api_calls', 'cus_stripe', '2026-11-01Z');
+INSERT INTO stream_sources (tenant_id, stream_id, customer_ref, metric)
+VALUES ('acme', 'st_1', 'cus_1', 'api_calls');
+INSERT INTO pushes (tenant_id, identifier, stream_id, basis, segment_start, quantity, stamped_at,
+                    state, claimed_at, lease_until, settled_at)
+VALUES ('acme', 'sm_1', 'st_1', 'hour', '2026-11-10 12:00Z', 1.5, '2026-11-10 12:00Z', 'settled',
+        '2026-11-10 12:03Z', '2026-11-10 12:04Z', '2026-11-10 12:03Z');
+INSERT INTO push_totals (tenant_id, mode, outcome, total) VALUES ('acme', 'live', 'settled', 1);
+INSERT INTO stripe_connections (tenant_id, mode, account_id) VALUES ('acme', 'live', 'acct_1');
+INSERT INTO stripe_customers (tenant_id, mode, account_id, stripe_customer, customer_ref,
+                              fetched_at)
+VALUES ('acme', 'live', 'acct_1', 'cus_stripe', 'cus_1', '2026-11-01Z');
+INSERT INTO stripe_invoices (tenant_id, mode, account_id, invoice_id, stripe_customer, status,
+                             period_start, period_end, fetched_at)
+VALUES ('acme', 'live', 'acct_1', 'in_1', 'cus_stripe', 'draft', '2026-10-01Z', '2026-11-01Z',
+        '2026-11-01Z');
+INSERT INTO stripe_meters (tenant_id, mode, account_id, meter_id, event_name, formula, is_active,
+                           fetched_at)
+VALUES ('acme', 'live', 'acct_1', 'mtr_1', 'api_calls', 'sum', true, '2026-11-01Z');
+INSERT INTO stripe_prices (tenant_id, mode, account_id, price_id, currency, is_active, fetched_at)
+VALUES ('acme', 'live', 'acct_1', 'price_1', 'usd', true, '2026-11-01Z');
+INSERT INTO subscription_items (tenant_id, mode, account_id, item_id, subscription_id,
+                                stripe_customer, price_id, status, recurring_interval,
+                                interval_count, anchor_at, current_start, current_end, started_at,
+                                fetched_at)
+VALUES ('acme', 'live', 'acct_1', 'si_1', 'sub_1', 'cus_stripe', 'price_1', 'active', 'month', 1,
+        '2026-11-15 10:23Z', '2026-11-15 10:23Z', '2026-12-15 10:23Z', '2026-11-15 10:23Z',
+        '2026-11-15 10:24Z');
+INSERT INTO unsendable (tenant_id, stream_id, basis, segment_start, quantity, kind, reason,
+                        found_at)
+VALUES ('acme', 'st_1', 'hour', '2026-09-10 12:00Z', 3, 'too_old', '35 days', '2026-11-10 12:02Z');
+INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
+VALUES ('acme', 'live', 'cus_1', 'api_calls', '2026-11-10 13:00Z', '2026-11-10 13:01Z',
+        '2026-11-10 13:01Z');
+INSERT INTO webhook_deliveries (tenant_id, mode, event_id, account_id, type, received_at, due_at)
+VALUES ('acme', 'live', 'evt_1', 'acct_1', 'invoice.created', '2026-11-01Z', '2026-11-01Z');
 """

@@ -22,7 +22,7 @@ from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
 from metering.database import unit_of_work
 from metering.stripe.models import Connection, Held, PushStream, StreamSource
-from metering.tenancy import console, keys, scopes
+from metering.tenancy import console, keys, scopes, widgets
 from tests.backtests import BASELINE, CANDIDATE
 from tests.support import entry, fold_all, put
 from tests.webapp.support import bearer, make_key, row_counts, stored
@@ -59,6 +59,12 @@ WITHOUT_CONTRACT = {
     "stripe_console.home",  # below, and tests/webapp/test_stripe_console.py
     "stripe_console.retry",
     "shadow_console.report",
+    "widget.script",  # the widget's frame; tests/webapp/test_widget_frames.py
+    "widget.brand_sheet",
+    "widget.document",
+    "widget.usage_now",
+    "widget.activity",
+    "widget.statement_file",
 }
 PLANTED = "planted-7f3a"
 SAMPLES: dict[str, Any] = {
@@ -189,6 +195,10 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         ids = {"simulation_id": saved.id, "backtest_id": _tested(session, tenant, now)}
     _stick(session, tenant, here["customer"], here["metric"], now)
     put(session, tenant, [entry(f"{PLANTED}-2", 7341.5, month, meta='{"a": "x"}', **here)])
+    with unit_of_work(session):
+        wanted = widgets.Wanted(here["customer"], metrics=[here["metric"]])
+        token, _ = widgets.mint(session, tenant, wanted, created_by=f"{PLANTED}-maker", now=now)
+        ids["token_id"] = token.token_id
     return ids | {
         "key_id": key_id,
         "mapping_id": mapping_id,

@@ -28,6 +28,7 @@ from bench import (
     stack,
     table,
     together,
+    widgets,
 )
 from bench.events import Timeline
 from bench.floor import Floor
@@ -62,6 +63,7 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
         "confirm": lambda s: [pushing.confirm(s)],
         "idle_tick": idle.tick,
         "to_stripe": lambda s: [arriving.to_stripe(s)],
+        "widgets": widgets.polls,
     }
     if large_rows:
         chosen["large"] = lambda s: large.preloaded(s, large_rows)

@@ -54,6 +54,8 @@ GATES = {
     "pushes": Gate(150.0, of_figure=True),
     "idle_tick": Gate(5.0, upper=True),
     "to_stripe": Gate(15.0, upper=True),
+    "widget_poll": Gate(5.0, upper=True),
+    "widgets_500": Gate(100.0, upper=True),
 }
 
 

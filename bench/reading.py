@@ -27,7 +27,7 @@ def projection(setting: Setting) -> Line:
     with Session(setting.stack.engine) as session:
         fill(session, setting.timeline.series(TENANT, COUNTED))
         with unit_of_work(session):
-            _give_a_price(session)
+            give_a_price(session)
         while True:
             with unit_of_work(session):
                 folded = fold.fold(session, TENANT, now=datetime.now(UTC))
@@ -56,7 +56,7 @@ def projection(setting: Setting) -> Line:
     )
 
 
-def _give_a_price(session: Session) -> None:
+def give_a_price(session: Session) -> None:
     """What is projected is money: three graduated tiers, for everyone."""
     now = datetime.now(UTC)
     wanted = {

@@ -19,7 +19,7 @@ _TABLES = (
     "events, unfolded, counters, segments, unique_members, set_aside, dead_letters, metrics,"
     " periods, backtests, backtest_results, mappings, unsent, held, unsendable, pushes,"
     " push_streams, stream_sources, push_totals, stripe_connections, stripe_meters,"
-    " account_bindings"
+    " account_bindings, widget_tokens, widget_frames"
 )
 
 

@@ -97,7 +97,7 @@ class Stack:
     def serving(self) -> Iterator[None]:
         """Run the web, with no worker."""
         with self.program("web", GUNICORN) as self.web:
-            self._wait_for_web()
+            self.wait_for(self.port, "web")
             yield
 
     def folding(self) -> AbstractContextManager[None]:
@@ -145,14 +145,15 @@ class Stack:
             processes.end([leader])
             child.wait()
 
-    def _wait_for_web(self) -> None:
+    def wait_for(self, port: int, name: str) -> None:
+        """Wait until the web of this port answers. name: of its log."""
         deadline = time.monotonic() + 30
         while True:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5)
             except (urllib.error.URLError, ConnectionError):
                 if time.monotonic() > deadline:
-                    log = processes.tail(self.folder / "web.log")
+                    log = processes.tail(self.folder / f"{name}.log")
                     raise RuntimeError(f"the web does not answer:\n{log}") from None
                 time.sleep(0.1)
             else:

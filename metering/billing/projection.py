@@ -1,8 +1,8 @@
 """Counters × prices: what a period costs so far and is heading for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy.orm import Session
@@ -19,6 +19,8 @@ from pricing.projection import Band, Week
 
 BASES = ("weekly_profile", "even_pace", "none")
 _ACCUMULATING = ("sum", "count")
+# An even pace of a few hours says more of the time of day than of the period.
+_EARLY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,27 @@ def project(
     latest = None
     if not lines:
         latest = usage.latest_period(session, tenant_id, customer_ref, used.backlog)
-    totals = total([line.amounts for line in lines if line.amounts is not None])
-    return Projection(used.span, lines, totals, used, latest)
+    return Projection(used.span, lines, _totals(lines), used, latest)
+
+
+def narrowed(projected: Projection, metrics: Collection[str]) -> Projection:
+    """Only these metrics of the projection, its totals and backlog with them.
+
+    latest_period: None, for which of the metrics was used then is not known any more.
+    """
+    used = projected.usage.narrowed(metrics)
+    lines = [line for line in projected.lines if line.usage.metric in metrics]
+    return Projection(used.span, lines, _totals(lines), used, None)
+
+
+def is_early(line: Line, now: datetime) -> bool:
+    """Whether an even pace is guessed from less than a day of the period: too little to show."""
+    elapsed = timedelta(seconds=line.usage.span.elapsed_seconds(now))
+    return line.basis == "even_pace" and elapsed < _EARLY
+
+
+def _totals(lines: Sequence[Line]) -> Amounts | None:
+    return total([line.amounts for line in lines if line.amounts is not None])
 
 
 def _past_weeks(

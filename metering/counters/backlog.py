@@ -1,6 +1,7 @@
 """What is received and not yet counted, of one customer."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -13,17 +14,29 @@ BACKLOG_SEARCHED = 200
 class Backlog:
     """A customer's events that are received and not yet counted, of whatever period.
 
-    latest_at: the greatest occurred_at among them.
+    latest: the greatest occurred_at among them, by metric.
     is_lower_bound: the tenant's backlog was too long to be searched to its end.
     """
 
     by_metric: dict[str, int]
-    latest_at: datetime | None
+    latest: dict[str, datetime]
     is_lower_bound: bool
 
     @property
     def events(self) -> int:
         return sum(self.by_metric.values())
+
+    @property
+    def latest_at(self) -> datetime | None:
+        return max(self.latest.values(), default=None)
+
+    def narrowed(self, metrics: Collection[str]) -> "Backlog":
+        """Only what waits of these metrics."""
+        return replace(
+            self,
+            by_metric={name: n for name, n in self.by_metric.items() if name in metrics},
+            latest={name: at for name, at in self.latest.items() if name in metrics},
+        )
 
 
 # LATERAL with OFFSET 0 keeps the planner from scanning the ledger for a handful of rows.
@@ -42,7 +55,7 @@ CROSS JOIN LATERAL (
 ) AS e
 GROUP BY 1
 """
-NONE = Backlog(by_metric={}, latest_at=None, is_lower_bound=False)
+NONE = Backlog(by_metric={}, latest={}, is_lower_bound=False)
 
 
 def of_customer(session: Session, tenant_id: str, customer_ref: str) -> Backlog:
@@ -55,6 +68,6 @@ def of_customer(session: Session, tenant_id: str, customer_ref: str) -> Backlog:
     rows = session.connection().exec_driver_sql(_UNFOLDED, parameters).all()
     return Backlog(
         by_metric={row.metric: row.mine for row in rows if row.mine},
-        latest_at=max((row.latest_at for row in rows if row.latest_at), default=None),
+        latest={row.metric: row.latest_at for row in rows if row.mine},
         is_lower_bound=sum(row.searched for row in rows) >= BACKLOG_SEARCHED,
     )

@@ -1,7 +1,7 @@
 """What was used: the one place where a shown number comes from, with its `as_of`."""
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -71,6 +71,16 @@ class Usage:
     as_of: datetime
     folded_at: datetime | None
     backlog: Backlog
+
+    def narrowed(self, metrics: Collection[str]) -> "Usage":
+        """Only these metrics. as_of and folded_at stay: they are of whatever was used."""
+        kept = [metric for metric in self.metrics if metric.metric in metrics]
+        return replace(
+            self,
+            metrics=kept,
+            span=_most_common([metric.span for metric in kept]) or self.span,
+            backlog=self.backlog.narrowed(metrics),
+        )
 
 
 def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:

@@ -1,0 +1,45 @@
+"""Static files: kept by browsers under a name that changes with them, and squeezed on the way."""
+
+import gzip
+
+import pytest
+from flask.testing import FlaskClient
+
+from webapp import assets
+
+SCRIPT = "vendor/htmx-2.0.11.min.js"
+
+
+def test_what_is_asked_for_by_fingerprint_is_kept(client: FlaskClient) -> None:
+    kept = client.get(f"/static/{SCRIPT}?v={assets.fingerprint(SCRIPT)}")
+    assert kept.headers["Cache-Control"] == f"public, max-age={assets.A_YEAR}, immutable"
+    old = client.get(f"/static/{SCRIPT}?v=0123456789ab")
+    assert "immutable" not in old.headers.get("Cache-Control", "")
+
+
+@pytest.mark.parametrize("filename", [SCRIPT, "stripemeter.css", "icon.svg"])
+def test_a_file_is_squeezed_for_who_reads_it(client: FlaskClient, filename: str) -> None:
+    plain = client.get(f"/static/{filename}")
+    squeezed = client.get(f"/static/{filename}", headers={"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert squeezed.headers["Content-Encoding"] == "gzip"
+    assert squeezed.content_length == len(squeezed.data)
+    assert gzip.decompress(squeezed.data) == plain.data
+    assert squeezed.mimetype == plain.mimetype
+    assert "Accept-Encoding" in squeezed.headers["Vary"]
+    assert "Accept-Encoding" in plain.headers["Vary"]
+    refused = client.get(f"/static/{filename}", headers={"Accept-Encoding": "gzip;q=0"})
+    assert refused.data == plain.data
+
+
+def test_a_file_that_has_not_changed_is_not_sent_again(client: FlaskClient) -> None:
+    squeezed = client.get(f"/static/{SCRIPT}", headers={"Accept-Encoding": "gzip"})
+    asked = {"Accept-Encoding": "gzip", "If-None-Match": squeezed.headers["ETag"]}
+    again = client.get(f"/static/{SCRIPT}", headers=asked)
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_only_the_head_is_sent_where_only_it_is_asked_for(client: FlaskClient) -> None:
+    head = client.head(f"/static/{SCRIPT}", headers={"Accept-Encoding": "gzip"})
+    assert head.status_code == 200
+    assert head.data == b""

@@ -157,17 +157,17 @@ def _used(
 # share an instant, so that the latest of them holds the day's last value. LATERAL with OFFSET 0:
 # each metric by its key. What was carried comes with it, as a row without a day.
 _BY_DAY = """
-SELECT asked.metric, used.day, used.value
-FROM unnest(%(metrics)s::text[], %(aggregations)s::text[], %(starts)s::timestamptz[],
-            %(ends)s::timestamptz[]) AS asked (metric, aggregation, start_at, end_at)
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest(%(metrics)s::text[], %(aggregations)s::text[], %(starts)s::timestamptz[],
+                         %(ends)s::timestamptz[]) AS asked (metric, aggregation, start_at, end_at)
+)
+SELECT asked.metric, used.day AT TIME ZONE 'UTC' AS day, used.value
+FROM asked
 CROSS JOIN LATERAL (
-    SELECT date_trunc('day', s.segment_start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS day,
-           CASE asked.aggregation
-               WHEN 'sum' THEN sum(s.sum_value)
-               WHEN 'count' THEN sum(s.event_count)
-               WHEN 'max' THEN max(s.max_value)
-               ELSE (array_agg(s.last_value ORDER BY s.segment_start DESC))[1]
-           END AS value
+    SELECT date_trunc('day', s.segment_start AT TIME ZONE 'UTC') AS day,
+           CASE asked.aggregation WHEN 'sum' THEN sum(s.sum_value)
+                                  WHEN 'count' THEN sum(s.event_count)
+                                  ELSE max(s.max_value) END AS value
     FROM segments s
     WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
       AND s.metric = asked.metric
@@ -175,10 +175,24 @@ CROSS JOIN LATERAL (
     GROUP BY 1
     OFFSET 0
 ) AS used
+WHERE asked.aggregation <> 'last'
+UNION ALL
+SELECT asked.metric, used.day AT TIME ZONE 'UTC', used.value
+FROM asked
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (1) date_trunc('day', s.segment_start AT TIME ZONE 'UTC') AS day,
+           s.last_value AS value
+    FROM segments s
+    WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
+      AND s.metric = asked.metric
+      AND s.segment_start >= asked.start_at AND s.segment_start < asked.end_at
+    ORDER BY 1, s.segment_start DESC
+    OFFSET 0
+) AS used
+WHERE asked.aggregation = 'last'
 UNION ALL
 SELECT asked.metric, NULL, earlier.last_value
-FROM unnest(%(metrics)s::text[], %(aggregations)s::text[], %(starts)s::timestamptz[])
-    AS asked (metric, aggregation, start_at)
+FROM asked
 JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = asked.metric AND m.carry_over
 CROSS JOIN LATERAL (
     SELECT c.last_value FROM counters c

@@ -88,7 +88,7 @@ def past(start: datetime, now: datetime) -> Iterator[Json]:
             at = day + timedelta(hours=hour)
             uses = [("api_calls", chance.randint(least, most))]
             if hour == HOURS[0]:
-                uses += [("storage_gb", chance.randint(1, 12)), ("seats", 8 + day.day // 10)]
+                uses.append(("storage_gb", chance.randint(1, 12)))
             for metric, quantity in uses:
                 if start <= at < now:
                     key = f"{SOURCE}-{metric}-{at:%Y%m%d%H}"

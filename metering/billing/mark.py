@@ -38,14 +38,16 @@ def of_customer(session: Session, tenant_id: str, customer_ref: str, *, now: dat
 # To plan the statement takes longer than to run it: once for a connection will do, as long as the
 # transactions of these end with a commit, for at a rollback the driver forgets what it prepared.
 # The plan must hold however the tables grow: the oldest of a backlog are found in the index's
-# order, not by sorting all of it, whatever the planner was last told of a queue's length.
+# order, not by sorting all of it, and nothing is read anew for each row of something else, whatever
+# the planner was last told of a table's size.
 _PLAN = """
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
-       set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)
+       set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_nestloop', 'off', true)
 """
 _PLAN_AS_USUAL = """
 set_config('plan_cache_mode', 'auto', true), set_config('enable_sort', 'on', true),
-set_config('enable_bitmapscan', 'on', true)
+set_config('enable_bitmapscan', 'on', true), set_config('enable_nestloop', 'on', true)
 """
 
 
@@ -81,7 +83,7 @@ WITH counted AS MATERIALIZED (
                AS item_ids,
            m.ctid, m.xmin
     FROM mappings m
-    WHERE m.tenant_id = %(tenant_id)s AND m.metric IN (SELECT metric FROM used)
+    WHERE m.tenant_id = %(tenant_id)s AND m.metric = ANY(ARRAY(TABLE used))
       AND (m.customer_ref IS NULL OR m.customer_ref = %(customer_ref)s)
 ), owned AS (
     SELECT DISTINCT b.item_id, b.customer_ref
@@ -120,7 +122,8 @@ FROM {_versions("counted")} AS counters,
      {_versions("waiting")} AS unfolded,
      {_versions("mapped")} AS mappings,
      {_versions("items")} AS items,
-     {_versions("metrics WHERE tenant_id = %(tenant_id)s AND metric IN (TABLE used)")} AS metrics,
+     {_versions("metrics WHERE tenant_id = %(tenant_id)s AND metric = ANY(ARRAY(TABLE used))")}
+         AS metrics,
      {_versions("stripe_prices WHERE tenant_id = %(tenant_id)s AND price_id IN (TABLE named)")}
          AS prices,
      {_versions("customers WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s")}

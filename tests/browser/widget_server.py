@@ -21,7 +21,8 @@ STATIC = Path(__file__).parents[2] / "webapp" / "static"
 FRAME = Template((Path(__file__).parent / "widget_frame.html").read_text("utf-8"))
 SPENT = (
     '<!doctype html><html lang="en"><head><title>Opened already</title>'
-    '<script defer src="/static/widget-frame.js"></script></head><body>Opened already.</body></html>'
+    '<script defer src="/static/widget-frame.js"></script></head>'
+    "<body>Opened already.</body></html>"
 )
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none';"

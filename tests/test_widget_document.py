@@ -161,6 +161,7 @@ def test_what_it_quotes_is_what_is_said(text: str, repository: Path) -> None:
         script = re.sub(r'" \+ where \+ "', "{}", script)
         found = re.findall(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`', script)
         said += [re.sub(r"\$\{[^}]*\}", "{}", (a or b).replace('\\"', '"')) for a, b in found]
+    said += [path.read_text() for path in (web / "templates" / "widget").glob("*.html")]
     quoted = re.findall(r'\| (?:40[13] |422 )?"(.+?)" \|', text)
     assert len(quoted) >= 25
     missing = []

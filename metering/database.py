@@ -125,7 +125,8 @@ def _ask_the_idle(connection: Any, record: Any, proxy: Any) -> None:
         return
     try:
         connection.execute("SELECT 1")
-        connection.rollback()
+        # At a rollback the driver would forget what it has prepared.
+        connection.commit()
     except psycopg.Error as error:
         raise InvalidatePoolError from error
 

@@ -38,6 +38,7 @@ from webapp.stripe_webhooks.views import blueprint as stripe_webhooks
 from webapp.usage.views import blueprint as usage
 from webapp.welcome.views import blueprint as welcome
 from webapp.widget.exchange import blueprint as widget_exchange
+from webapp.widget.frames import blueprint as widget_frames
 from webapp.widget.tokens import blueprint as widget_tokens
 
 BLUEPRINTS = (
@@ -60,6 +61,7 @@ BLUEPRINTS = (
     usage,
     welcome,
     widget_exchange,
+    widget_frames,
     widget_tokens,
 )
 

@@ -1,15 +1,27 @@
 """Where an event stands between the ledger and the bill."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from metering.counters.models import DeadLetter, SetAside
-from metering.ledger.models import Event, Unfolded
+from metering.ledger.models import Unfolded
 
 
-def of_events(session: Session, tenant_id: str, events: Sequence[Event]) -> dict[str, str]:
+class Recorded(Protocol):
+    """An event, as far as its place in the queue goes."""
+
+    @property
+    def idempotency_key(self) -> str: ...
+
+    @property
+    def recorded_at(self) -> datetime: ...
+
+
+def of_events(session: Session, tenant_id: str, events: Sequence[Recorded]) -> dict[str, str]:
     """`unfolded`, `set_aside`, `dead_letter` or else `counted`, by idempotency key."""
     if not events:
         return {}

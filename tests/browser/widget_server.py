@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 STATIC = Path(__file__).parents[2] / "webapp" / "static"
 FRAME = Template((Path(__file__).parent / "widget_frame.html").read_text("utf-8"))
 SPENT = (
-    '<!doctype html><html lang="en"><head><title>Opened</title>'
-    '<script defer src="/static/widget-frame.js"></script></head><body>Opened.</body></html>'
+    '<!doctype html><html lang="en"><head><title>Opened already</title>'
+    '<script defer src="/static/widget-frame.js"></script></head>'
+    "<body>Opened already.</body></html>"
 )
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none';"

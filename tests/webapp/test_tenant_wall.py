@@ -63,7 +63,7 @@ WITHOUT_CONTRACT = {
     "widget.brand_sheet",
     "widget.document",
     "widget.usage_now",
-    "widget.activity",
+    "widget.recent_activity",
     "widget.statement_file",
 }
 PLANTED = "planted-7f3a"

@@ -199,11 +199,11 @@ def test_how_it_looks_goes_along_and_who_it_is_does_not(embedded: Embedded) -> N
     frame = embedded.frame()
     query = frame.url.partition("?")[2]
     assert sorted(query.split("&")) == [
-        "accent=06C",
+        "accent=0066CC",
         "compact=1",
         "dir=rtl",
         "locale=de-DE",
-        "radius=12",
+        "radius=12px",
         "theme=dark",
     ]
     assert embedded.page.locator("iframe").get_attribute("title") == "Verbrauch"
@@ -838,6 +838,34 @@ def test_what_was_opened_and_where_one_was_stays(embedded: Embedded) -> None:
     embedded.pass_time(3)
     expect(frame.locator("#number")).to_have_text("Ada: 106")
     assert explained.get_attribute("open") is None
+
+
+def test_a_chart_is_one_stop_and_its_days_are_walked_as_they_stand(embedded: Embedded) -> None:
+    page = embedded.open(clock=True)
+    frame = embedded.frame()
+    frame.locator("#usage summary").focus()
+    page.keyboard.press("Tab")
+    for key, day in [
+        ("ArrowLeft", 3),
+        ("ArrowRight", 2),
+        ("ArrowRight", 1),
+        ("ArrowRight", 1),
+        ("Home", 3),
+        ("End", 1),
+        ("ArrowLeft", 2),
+    ]:
+        page.keyboard.press(key)
+        expect(frame.locator(f"#day-{day}")).to_be_focused()
+    # It stays where it was when the numbers change.
+    embedded.meter.number = 110
+    embedded.pass_time(3)
+    expect(frame.locator("#number")).to_have_text("Ada: 110")
+    expect(frame.locator("#day-2")).to_be_focused()
+    assert frame.locator("[data-roving] [tabindex='0']").evaluate_all(
+        "all => all.map(each => each.id)"
+    ) == ["day-2"]
+    page.keyboard.press("Tab")
+    expect(frame.locator("#tier")).to_be_focused()
 
 
 def test_activity_comes_when_it_is_opened_and_with_every_change(embedded: Embedded) -> None:

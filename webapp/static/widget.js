@@ -5,7 +5,7 @@
   if (window.StripeMeterWidget) { return; }
 
   const OWN = document.currentScript?.src;
-  const RETRIES = [0, 2, 4, 8, 15, 30]; // seconds, then 60; without a token no longer
+  const RETRIES = [0, 2, 4, 8, 15, 30]; // seconds, then 60
   const SAFE = " Your bill is not affected.";
   const WORDS = {
     unreachable: ["Your usage cannot be loaded right now.", "The server does not answer; trying again." + SAFE],
@@ -36,7 +36,7 @@
 
   // How it looks; whose usage it is, the token says.
   function looks({ theme, locale, dir, radius, compact, accent, brandColor }) {
-    const asked = { theme, locale, dir, radius: parseInt(radius, 10), compact: compact && 1, accent: (accent || brandColor || "").replace("#", "") };
+    const asked = { theme, locale, dir, radius, compact: compact && 1, accent: (accent || brandColor || "").replace("#", "").replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3") };
     return "?" + new URLSearchParams(Object.entries(asked).filter(([, value]) => value || value === 0));
   }
 

@@ -22,7 +22,7 @@ LOCALE = "en_US"
 _WIDE = Context(prec=120)
 MINUS, HYPHEN = "\u2212", "-"
 _NO_BREAK = "\u00a0"
-_INSTANT = timedelta(microseconds=1)
+_INSTANT, _LONG = timedelta(microseconds=1), timedelta(days=200)
 
 
 def amount(minor: int | Decimal, of: Currency, locale: str = LOCALE) -> str:
@@ -119,20 +119,31 @@ def clock(at: datetime, locale: str = LOCALE) -> str:
     return format_time(at.astimezone(UTC), "medium", locale=locale)
 
 
-def day(at: datetime, locale: str = LOCALE) -> str:
-    """`Nov 30`, `30 Nov`, `30. Nov.`"""
-    return format_skeleton("MMMd", at.astimezone(UTC), locale=locale)
+def day(at: datetime, locale: str = LOCALE, *, year: bool = False) -> str:
+    """`Nov 30`, `30 Nov`, `30. Nov.`, with its year `Nov 30, 2026`."""
+    return format_skeleton("yMMMd" if year else "MMMd", at.astimezone(UTC), locale=locale)
+
+
+def days(start_at: datetime, end_at: datetime, locale: str = LOCALE) -> str:
+    """`1–30 Nov`, `10 Nov – 10 Dec`: with the years only where they are needed.
+
+    What ends at midnight ends with the day before; what ends at 10:23 ends that day.
+    """
+    first, last = start_at.astimezone(UTC).date(), last_day(end_at).date()
+    skeleton = "yMMMd" if is_long(start_at, end_at) else "MMMd"
+    if first == last:
+        return format_skeleton(skeleton, first, locale=locale)
+    return format_interval(first, last, skeleton, locale=locale)
 
 
 def period(start_at: datetime, end_at: datetime, locale: str = LOCALE) -> str:
-    """`1–30 Nov, UTC`, `10 Nov – 10 Dec, UTC`: days in words.
+    """`1–30 Nov, UTC`."""
+    return f"{days(start_at, end_at, locale)}, UTC"
 
-    A period that ends at midnight ends with the day before; one that ends at 10:23 ends that day.
-    """
-    first, last = start_at.astimezone(UTC).date(), last_day(end_at).date()
-    if first == last:
-        return f"{format_skeleton('MMMd', first, locale=locale)}, UTC"
-    return f"{format_interval(first, last, 'MMMd', locale=locale)}, UTC"
+
+def is_long(start_at: datetime, end_at: datetime) -> bool:
+    """Whether a day and a month alone may be misread: it nears the length of a year."""
+    return end_at - start_at > _LONG
 
 
 def last_day(end_at: datetime) -> datetime:

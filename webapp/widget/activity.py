@@ -1,48 +1,49 @@
-"""Recent activity: the customer's latest events as the widget lists them."""
+"""What a customer used last, event by event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from metering.counters.recent import Recent
-from webapp import shown, wire
-from webapp.widget.figures import Figures, name
+from webapp.widget import sentences, words
+from webapp.widget.figures import Figures
 from webapp.widget.options import Options
-
-# Where an event stands, if it is not simply counted.
-STATES = {
-    "unfolded": "being counted",
-    "set_aside": "set aside",
-    "voided": "taken out",
-    "dead_letter": "not counted yet",
-}
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event. time: `12 s ago`.  state: None for what is counted."""
+    """time: the time of day, with its day where that is not today; exactly: both, to the second.
+
+    It does not say "12 s ago": the list is asked for when something changes, and an age that
+    stands still would be wrong.
+    state: empty of an event that is counted.
+    """
 
     name: str
     quantity: str
-    unit: str | None
+    unit: str
+    state: str
+    iso: str
     time: str
     exactly: str
-    iso: str
-    state: str | None
 
 
-def events(found: Sequence[Recent], asked: Options, *, now: datetime) -> list[Event]:
-    """The newest first. The sender's clock says when; never its meta, which is not read."""
-    say = Figures(asked.locale)
-    return [
-        Event(
-            name=name(each.display_name or each.metric),
-            quantity=say.quantity(each.quantity),
-            unit=each.unit and name(each.unit),
-            time=shown.relative(each.occurred_at, now),
-            exactly=say.instant(each.occurred_at),
-            iso=wire.instant(each.occurred_at),
-            state=STATES.get(each.status),
-        )
-        for each in found
-    ]
+def events(recent: Sequence[Recent], options: Options, *, now: datetime) -> list[Event]:
+    """For `widget/_activity.html`, in the order given."""
+    say = Figures(options.locale)
+    return [_event(each, say, now) for each in recent]
+
+
+def _event(each: Recent, say: Figures, now: datetime) -> Event:
+    at = each.occurred_at.astimezone(UTC)
+    is_today = at.date() == now.astimezone(UTC).date()
+    time = say.clock(at)
+    return Event(
+        name=each.display_name or each.metric,
+        quantity=say.quantity(each.quantity),
+        unit=sentences.unit(each.unit, one=each.quantity == 1) if each.unit else "",
+        state=words.STATES.get(each.status, ""),
+        iso=at.isoformat(),
+        time=time if is_today else words.ON.format(day=say.day(at), time=time),
+        exactly=say.instant(at),
+    )

@@ -54,7 +54,10 @@ class Today:
 
 @dataclass(frozen=True)
 class Chart:
-    """pace: how much a day that remains is expected to add, in words, above its bars."""
+    """name: the title, where there is room for it.
+    peak, dip: the amounts of the day that cost most and of one that cost less than nothing.
+    pace: how much a day that remains is expected to add, in words, above its bars.
+    """
 
     title: str
     height: str
@@ -64,10 +67,11 @@ class Chart:
     columns: Sequence[Column]
     band: Rect | None
     today: Today | None
+    name: Label | None
     peak: Placed | None
+    dip: Placed | None
     pace: Placed | None
-    first: Label
-    last: Label
+    ends: tuple[Label, Label]
 
 
 def chart(
@@ -90,10 +94,11 @@ def chart(
         columns=[drawing.column(i) for i in range(len(daily.buckets))],
         band=drawing.band(),
         today=drawing.today_line(),
+        name=drawing.name(title),
+        dip=drawing.dip(),
         peak=None if look.is_compact else drawing.peak(),
         pace=None if look.is_compact else drawing.pace(),
-        first=look.across.label(0, look.say.day(daily.buckets[0].start_at)),
-        last=look.across.label(100, look.say.day(shown.last_day(daily.buckets[-1].end_at))),
+        ends=drawing.ends(),
     )
 
 
@@ -187,12 +192,17 @@ class _Drawing:
         )
 
     def _says(self, bucket: Bucket, more: Decimal) -> str:
-        day = self.look.say.day(bucket.start_at)
+        day = self._named(bucket)
         if bucket.value is not None:
             return words.ON_DAY.format(day=day, value=self.tell(bucket.value))
         if self.daily.pace is not None:
             return words.EXPECTED.format(day=day, value=self.tell(more))
         return words.AHEAD.format(day=day)
+
+    def _named(self, bucket: Bucket) -> str:
+        if self.daily.step_days == 1:
+            return self.look.say.day(bucket.start_at)
+        return self.look.say.days(bucket.start_at, bucket.end_at)
 
     def band(self) -> Rect | None:
         """Over the days that lie wholly ahead: between a quieter and a busier rest."""
@@ -206,11 +216,42 @@ class _Drawing:
         if self.today is None:
             return None
         middle, value = self.wide * (self.today + 0.5), self.buckets[self.today].value or ZERO
+        text = {1: words.TODAY, WEEK: words.THIS_WEEK}.get(self.daily.step_days, words.THIS_STEP)
         return Today(
             x=self.look.across.percent(middle),
             y1=number(STRIP),
             y2=number(self.y(max(value, ZERO))),
-            label=self.look.across.label(middle, words.TODAY.format(value=self.tell(value))),
+            label=self.look.across.label(middle, text.format(value=self.tell(value))),
+        )
+
+    def name(self, title: str) -> Label | None:
+        """At the start of the strip, or at its end where today is at the start."""
+        line = self.today_line()
+        for x in (0, 100):
+            label = self.look.across.label(x, title)
+            if line is None or not label.touches(line.label):
+                return label
+        return None
+
+    def dip(self) -> Placed | None:
+        """The day that took most off, beneath its bar; a volume price does that."""
+        values = [bucket.value or ZERO for bucket in self.buckets]
+        least = min(range(len(values)), key=values.__getitem__)
+        if values[least] >= 0:
+            return None
+        label = self.look.across.label(self.wide * (least + 0.5), self.tell(values[least]))
+        if any(label.touches(end) for end in self.ends()):
+            return None
+        return Placed(label, number(self.height - 4))
+
+    def ends(self) -> tuple[Label, Label]:
+        """The first day and the last."""
+        say, across = self.look.say, self.look.across
+        first, end = self.buckets[0].start_at, self.buckets[-1].end_at
+        is_long = shown.is_long(first, end)
+        return (
+            across.label(0, say.day(first, year=is_long)),
+            across.label(100, say.day(shown.last_day(end), year=is_long)),
         )
 
     def peak(self) -> Placed | None:

@@ -62,11 +62,12 @@ class Daily:
 
 
 def of_cost(span: Span, lines: Sequence[LineDays], now: datetime) -> Daily | None:
-    """The cost by day of lines of one currency; None where no line has any."""
+    """The cost by day of lines of one currency; None where nothing is to be drawn."""
     shared = [each for each in lines if each.line.usage.span == span]
     dated = [each for each in shared if each.days and not _is_fixed(each.line)]
     dated = [each for each in dated if _is_growing(each.line)] or dated
-    if not dated:
+    pace = _pace_of_cost(span, [each.line for each in dated], now)
+    if pace is None and not any(day.amount for each in dated for day in each.days):
         return None
     fixed = [each.line for each in shared if _is_fixed(each.line)]
     by_day: dict[datetime, Decimal] = {}
@@ -84,7 +85,7 @@ def of_cost(span: Span, lines: Sequence[LineDays], now: datetime) -> Daily | Non
     return Daily(
         buckets=_gathered(days, step),
         step_days=step,
-        pace=_pace_of_cost(span, [each.line for each in dated], now),
+        pace=pace,
         anyway=anyway,
         undated=[each.line for each in shared if each not in dated and not _is_fixed(each.line)],
         elsewhere=[each.line for each in lines if each.line.usage.span != span],

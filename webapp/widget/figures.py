@@ -36,8 +36,11 @@ class Figures:
         """With exactly so many decimals."""
         return isolated(shown.decimals(value, places, self.locale))
 
-    def day(self, at: datetime) -> str:
-        return isolated(shown.day(at, self.locale))
+    def day(self, at: datetime, *, year: bool = False) -> str:
+        return isolated(shown.day(at, self.locale, year=year))
+
+    def days(self, start_at: datetime, end_at: datetime) -> str:
+        return isolated(shown.days(start_at, end_at, self.locale))
 
     def period(self, start_at: datetime, end_at: datetime) -> str:
         return isolated(shown.period(start_at, end_at, self.locale))
@@ -61,8 +64,13 @@ def name(text: str) -> str:
     return isolated(_CONTROLS.sub("", text))
 
 
+def ended(text: str) -> str:
+    """A sentence that ends in an abbreviation (`30. Nov.`) ends in one full stop."""
+    return text.removesuffix(".") if text.endswith("..") else text
+
+
 def pixels(text: str) -> float:
-    """About how wide the text is at 12 px, to tell whether two labels touch."""
+    """About how wide the text is at 13 px, to tell whether two labels touch."""
     return sum(_width(each) for each in text)
 
 
@@ -70,5 +78,5 @@ def _width(each: str) -> float:
     if unicodedata.category(each) in ("Cf", "Mn", "Me"):
         return 0.0
     if unicodedata.east_asian_width(each) in ("W", "F"):
-        return 12.0
-    return 3.6 if each in " .,:;’'()|\u00a0\u202f" else 6.8
+        return 13.0
+    return 3.9 if each in " .,:;’'()|\u00a0\u202f" else 7.3

@@ -4,12 +4,15 @@ A frame is not measured by the server, and a strict content security policy allo
 attributes: what must stay within the drawing is placed so that it does at any width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from webapp.widget.figures import pixels
 
 # What a drawing has across in a frame of 320 px: what fits there fits in any.
 NARROW = 286.0
+# What a cell has beside its text, and what the first column of a table needs.
+_CELL, _FIRST = 10.0, 56.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ class Across:
             return Label(percent(at), number(beyond), "end", text, NARROW - width, NARROW)
         begins = before - width / 2
         return Label(percent(at), "0", "middle", text, begins, begins + width)
+
+
+def is_wide(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table's numbers leave too little of a narrow frame to the first column."""
+    columns = zip(*rows, strict=True)
+    widths = [max(map(pixels, column)) + _CELL for column in list(columns)[1:]]
+    return sum(widths) > NARROW - _FIRST
 
 
 def percent(x: float) -> str:

@@ -10,9 +10,9 @@ from metering.catalog.period import Span
 from pricing import money
 from pricing.money import Currency
 from pricing.numbers import EXACT, ZERO
-from webapp.widget import daily, figures, rows, words
+from webapp.widget import daily, figures, geometry, rows, words
 from webapp.widget.chart import Chart, chart
-from webapp.widget.daily import WEEK, Daily
+from webapp.widget.daily import WEEK, Bucket, Daily
 from webapp.widget.figures import Figures
 from webapp.widget.look import Look
 
@@ -36,6 +36,10 @@ class Graph:
     table_title: str
     columns: Sequence[str]
     table: Sequence[TableRow]
+
+    @property
+    def is_wide(self) -> bool:
+        return geometry.is_wide([(row.day, row.value, row.so_far or "") for row in self.table])
 
 
 def of_cost(
@@ -82,7 +86,7 @@ def of_usage(each: LineDays, look: Look) -> Graph | None:
     if drawn is None:
         return None
     table = [
-        TableRow(say.day(bucket.start_at), say.quantity(bucket.value), None)
+        TableRow(_day(bucket, found, say), say.quantity(bucket.value), None)
         for bucket in found.buckets
         if bucket.value is not None
     ]
@@ -101,6 +105,12 @@ def _title(forms: tuple[str, str, str], found: Daily, say: Figures, name: str = 
     return form.format(count=say.quantity(found.step_days), name=name)
 
 
+def _day(bucket: Bucket, found: Daily, say: Figures) -> str:
+    if found.step_days == 1:
+        return say.day(bucket.start_at)
+    return say.days(bucket.start_at, bucket.end_at)
+
+
 def _table_title(found: Daily) -> str:
     return words.AS_TABLE if found.step_days == 1 else words.AS_TABLE_OF_STEPS
 
@@ -110,19 +120,19 @@ def _besides(found: Daily, of: Currency, say: Figures) -> str:
     said = []
     if found.anyway:
         said.append(words.DUE_ANYWAY.format(amount=say.amount(found.anyway, of)))
-    if found.undated:
-        named = [_priced(line, say) for line in found.undated]
-        said.append(words.NOT_BY_DAY.format(list=", ".join(named)))
+    for line in found.undated:
+        said.append(words.NOT_BY_DAY.format(name=_name(line), amount=_amount(line, say)))
     for line in found.elsewhere:
         period = say.period(line.usage.span.start_at, line.usage.span.end_at)
-        said.append(words.OTHER_PERIOD.format(period=period, list=_priced(line, say)))
-    return " ".join(said)
+        said.append(
+            words.OTHER_PERIOD.format(name=_name(line), amount=_amount(line, say), period=period)
+        )
+    return words.BESIDES.format(list="; ".join(said)) if said else ""
 
 
-def _priced(line: Line, say: Figures) -> str:
+def _amount(line: Line, say: Figures) -> str:
     assert line.amounts is not None
-    amount = say.amount(line.amounts.current, line.amounts.currency)
-    return words.PRICED.format(name=_name(line), amount=amount)
+    return say.amount(line.amounts.current, line.amounts.currency)
 
 
 def _name(line: Line) -> str:
@@ -133,7 +143,7 @@ def _cost_table(found: Daily, of: Currency, say: Figures) -> list[TableRow]:
     """Every amount of the number, with what it has come to by then."""
     amounts = [(words.ROW_ANYWAY, Decimal(found.anyway))] if found.anyway else []
     amounts += [
-        (say.day(bucket.start_at), bucket.value)
+        (_day(bucket, found, say), bucket.value)
         for bucket in found.buckets
         if bucket.value is not None
     ]

@@ -12,7 +12,6 @@ from metering.billing.days import LineDays
 from metering.billing.projection import Line, Projection, is_early
 from metering.catalog.period import Span
 from pricing import money
-from webapp import shown
 from webapp.widget import figures, graph, rows, sentences, words
 from webapp.widget.figures import Figures
 from webapp.widget.graph import Graph
@@ -22,6 +21,8 @@ from webapp.widget.rows import Row
 
 # More metrics than this are a list to look something up in, behind one line.
 MOST_ROWS = 8
+# Wider than this (at 13 px), a number is set smaller.
+LONG = 110.0
 # Of metrics so many are named in a sentence.
 MOST_NAMED = 3
 # From this on an estimate is said in whole units of the currency, if its band is as wide as this.
@@ -44,12 +45,17 @@ class Sum:
     remark: str | None
     graph: Graph | None
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the number would not fit in a narrow frame at its usual size."""
+        return figures.pixels(self.so_far) > LONG
+
 
 @dataclass(frozen=True)
 class Page:
     """Everything in `widget/_usage.html`.
 
-    usage: the one chart where nothing has a price.
+    usage: the one chart where no cost is to be drawn.
     remarks: what the amount covers; notes: what is not counted yet, or never will be.
     """
 
@@ -96,13 +102,14 @@ def page(
         for i, each in enumerate(lines)
         if not look.is_compact
     ]
+    sums = [_sum(each, lines, span, look, alone=len(currencies) == 1) for each in currencies]
     return Page(
         is_compact=look.is_compact,
         period=look.say.period(span.start_at, span.end_at),
         period_exactly=f"{look.say.instant(span.start_at)} – {look.say.instant(span.end_at)}",
         left=_left(span, look),
-        sums=[_sum(each, lines, span, look, alone=len(currencies) == 1) for each in currencies],
-        usage=_usage(lines, look),
+        sums=sums,
+        usage=_usage(sums, lines, look),
         remarks=_remarks(projected.lines, only, look.say),
         meaning=[] if look.is_compact else _meaning(projected.lines, now),
         rows=all_rows[:MOST_ROWS],
@@ -153,14 +160,14 @@ def _sum(sums: Amounts, lines: Sequence[LineDays], span: Span, look: Look, *, al
         each for each in lines if each.line.amounts and each.line.amounts.currency.code == of.code
     ]
     has_others = any(each.line.usage.span != span for each in own)
-    last = say.day(shown.last_day(span.end_at))
+    last = sentences.last_day(span, say)
     estimate = low = high = remark = None
     if now >= span.end_at and not has_others:
         remark = words.IS_OVER
     elif any(is_early(each.line, now) for each in own):
         remark = words.TOO_EARLY.format(age=_duration(now - span.start_at, say))
     elif sums.low == sums.high == sums.projected == sums.current:
-        remark = words.NOTHING_MORE.format(day=last)
+        remark = figures.ended(words.NOTHING_MORE.format(day=last))
     else:
         estimate, low, high = _estimate(sums, say)
     return Sum(
@@ -187,9 +194,9 @@ def _estimate(sums: Amounts, say: Figures) -> tuple[str, str | None, str | None]
     return said, say.decimals(low, places), say.decimals(high, places)
 
 
-def _usage(lines: Sequence[LineDays], look: Look) -> Graph | None:
-    """Where there is no cost to draw and one metric alone, its own days."""
-    if len(lines) != 1 or lines[0].line.amounts is not None:
+def _usage(sums: Sequence[Sum], lines: Sequence[LineDays], look: Look) -> Graph | None:
+    """Where there is no cost to draw, the days of the one metric that there is."""
+    if len(lines) != 1 or any(each.graph is not None for each in sums):
         return None
     return graph.of_usage(lines[0], look)
 
@@ -200,8 +207,7 @@ def _remarks(lines: Sequence[Line], only: Sequence[str] | None, say: Figures) ->
     if lines and len(unpriced) == len(lines):
         said.append(words.NO_PRICES)
     elif unpriced:
-        text = words.UNPRICED[len(unpriced) > 1]
-        said.append(text.format(names=_listed(sorted(unpriced), say)))
+        said.append(words.UNPRICED.format(names=_listed(sorted(unpriced), say)))
     if only is not None:
         names = [rows.name_of(line) for line in lines] or list(only)
         said.append(words.COVERS.format(names=_listed(sorted(names), say)))
@@ -223,12 +229,12 @@ def _meaning(lines: Sequence[Line], now: datetime) -> list[str]:
     if not priced:
         return []
     said = [words.MEANS_SO_FAR]
-    if any(is_early(line, now) for line in priced):
-        return said
     bases = {line.basis for line in priced}
-    said += [words.MEANS_WEEKS] if "weekly_profile" in bases else []
-    said += [words.MEANS_PACE] if "even_pace" in bases else []
-    return [*said, words.MEANS_BAND] if bases != {"none"} else said
+    if bases != {"none"} and not any(is_early(line, now) for line in priced):
+        said += [words.MEANS_WEEKS] if "weekly_profile" in bases else []
+        said += [words.MEANS_PACE] if "even_pace" in bases else []
+        said.append(words.MEANS_BAND)
+    return [*said, words.ZONE]
 
 
 def _rest_title(lines: Sequence[LineDays], say: Figures) -> str:

@@ -11,7 +11,7 @@ from pricing.graduated import Graduated
 from pricing.numbers import ZERO
 from pricing.price import Price
 from pricing.volume import Volume
-from webapp.widget import bars, sentences, steps, words
+from webapp.widget import bars, geometry, sentences, steps, words
 from webapp.widget.bars import Bar
 from webapp.widget.figures import Figures
 from webapp.widget.look import Look
@@ -45,6 +45,11 @@ class Row:
     sentences: Sequence[str]
     bar: Bar | None
     tiers: Sequence[TierRow]
+
+    @property
+    def is_wide(self) -> bool:
+        """Of the price table."""
+        return geometry.is_wide([(t.units, t.each, t.used, t.comes_to) for t in self.tiers])
 
 
 def key_of(metric: str) -> str:

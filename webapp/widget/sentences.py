@@ -8,6 +8,7 @@ from functools import reduce
 
 from metering.billing.days import DayUse
 from metering.billing.projection import Line, is_early
+from metering.catalog.period import Span
 from pricing.flat import Flat
 from pricing.money import Currency
 from pricing.numbers import EXACT, ZERO
@@ -41,6 +42,12 @@ def unit(of: str | None, *, one: bool) -> str:
     return figures.name(of)
 
 
+def last_day(span: Span, say: Figures) -> str:
+    """The period's, with its year where that may be misread."""
+    is_long = shown.is_long(span.start_at, span.end_at)
+    return say.day(shown.last_day(span.end_at), year=is_long)
+
+
 def of_line(line: Line, days: Sequence[DayUse], say: Figures, now: datetime) -> list[str]:
     """Sentences, the one that explains the cost first."""
     price, said = line.price.price, []
@@ -54,7 +61,7 @@ def of_line(line: Line, days: Sequence[DayUse], say: Figures, now: datetime) -> 
         said.append(words.CARRIED)
     if line.usage.aggregation == "unique" and not line.usage.unique_complete:
         said.append(words.INCOMPLETE)
-    return said
+    return [figures.ended(text) for text in said]
 
 
 def _cost(line: Line, price: Price, say: Figures) -> str:
@@ -205,7 +212,7 @@ def _pace(
         said.append(_passed(line, price, steps.after(table, passed[-1]), free, say, now))
     if line.basis == "none" or is_early(line, now):
         return said
-    expected, last = line.projected.expected, say.day(shown.last_day(line.usage.span.end_at))
+    expected, last = line.projected.expected, last_day(line.usage.span, say)
     ahead = [bound for bound in found if value <= bound < expected]
     if ahead:
         text = words.WILL_PASS_INCLUDED if ahead[0] == free else words.WILL_PASS

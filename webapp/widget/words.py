@@ -22,7 +22,7 @@ IS_OVER = "The period is over."
 NO_PRICES = "Nothing here has a price yet: this is the usage alone."
 AND, OTHERS = "{first} and {last}", "{count} more"
 COVERS = "For {names} only: your bill may hold more."
-UNPRICED = ("{names} has no price and is not in it.", "{names} have no price and are not in it.")
+UNPRICED = "Without a price, and not in this amount: {names}."
 
 # The chart.
 DAILY = "Cost by day"
@@ -32,16 +32,18 @@ USE_DAILY = "{name} by day"
 USE_WEEKLY = "{name} by week"
 USE_BY_MANY = "{name} in steps of {count} days"
 TODAY = "today {value}"
+THIS_WEEK = "this week {value}"
+THIS_STEP = "now {value}"
 A_DAY = "≈ {value} a day"
 EACH_WEEK = "≈ {value} a week"
 EACH_STEP = "≈ {value} each"
 ON_DAY = "{day}: {value}"
 EXPECTED = "{day}: ≈ {value} expected"
 AHEAD = "{day}: still to come"
-DUE_ANYWAY = "Due whatever is used, and not in the bars: {amount}."
-NOT_BY_DAY = "Not billed by the day, and not in the bars: {list}."
-OTHER_PERIOD = "Billed for {period}, and not in the bars: {list}."
-PRICED = "{name} {amount}"
+BESIDES = "Not in the bars: {list}."
+DUE_ANYWAY = "{amount} due whatever is used"
+NOT_BY_DAY = "{name} ({amount})"
+OTHER_PERIOD = "{name} ({amount} for {period})"
 AS_TABLE = "By day, as a table"
 AS_TABLE_OF_STEPS = "As a table"
 TABLE_IN = "{title} ({currency})"
@@ -143,6 +145,11 @@ ASIDE = (
 ZONE = "Days and periods are in UTC."
 
 # Recent activity.
+ON = "{day}, {time}"
 NO_ACTIVITY = "Nothing was used lately."
-STATES = {"waiting": "being counted", "set_aside": "set aside"}
-COLUMN_METRIC, COLUMN_QUANTITY, COLUMN_TIME = "Metric", "Quantity", "Time"
+STATES = {
+    "unfolded": "being counted",
+    "set_aside": "set aside",
+    "voided": "taken out",
+    "dead_letter": "not counted yet",
+}

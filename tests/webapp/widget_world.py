@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from metering.billing import days as by_days
 from metering.billing.amounts import of_line, total
-from metering.billing.days import LineDays, Used, spread
+from metering.billing.days import LineDays, Used
 from metering.billing.prices import InForce
 from metering.billing.projection import Line, Projection
 from metering.catalog.period import Span
@@ -46,6 +47,14 @@ CALLS = graduated(("10000", "0"), ("50000", "0.008"), (None, "0.005"))
 SEATS = price(unitPrice="12.00")
 STORAGE = price("package", unitPrice="5.00", packageSize=100)
 
+TWO_FLAT = price(
+    "graduated",
+    tiers=[
+        {"upTo": "10000", "flatPrice": "50"},
+        {"upTo": None, "unitPrice": "0.008"},
+    ],
+)
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -82,7 +91,7 @@ def line_days(of: Metric, now: datetime = NOW) -> LineDays:
     amounts = None if of.price is None else of_line(of.price, value, band)
     why_not = None if of.price else "no price is mapped to this metric in the period"
     line = Line(usage, band, basis, InForce(of.price, why_not, changed_at=of.changed_at), amounts)
-    return LineDays(line, () if of.aggregation == "unique" else spread(line, used, now))
+    return LineDays(line, () if of.aggregation == "unique" else by_days.spread(line, used, now))
 
 
 def _day(span: Span, i: int) -> datetime:
@@ -132,3 +141,8 @@ def page(
 ) -> Page:
     projected, days = projection(metrics, now, **more)
     return presenters.page(projected, days, options or Options(), now=now, only=only)
+
+
+def spread(total: int, days: int = 22) -> list[int]:
+    """A total over the days of November so far."""
+    return [total // days] * (days - 1) + [total - total // days * (days - 1)]

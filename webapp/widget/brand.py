@@ -26,7 +26,7 @@ def css(accent: str | None, radius: int | None) -> str:
 
 def legible(accent: str, ground: str) -> str:
     """The colour, taken towards black or white as little as makes it legible on the ground."""
-    colour, on = _parsed(accent), _parsed(ground)
+    colour, on = parsed(accent), parsed(ground)
     towards = (0, 0, 0) if _luminance(on) > 0.18 else (255, 255, 255)
     for step in count():
         mixed = _mixed(colour, towards, step / _STEPS)
@@ -48,7 +48,7 @@ def _mixed(colour: _Colour, towards: _Colour, share: float) -> _Colour:
     return red, green, blue
 
 
-def _parsed(digits: str) -> _Colour:
+def parsed(digits: str) -> _Colour:
     return int(digits[0:2], 16), int(digits[2:4], 16), int(digits[4:6], 16)
 
 

@@ -64,32 +64,44 @@ class Daily:
 def of_cost(span: Span, lines: Sequence[LineDays], now: datetime) -> Daily | None:
     """The cost by day of lines of one currency; None where nothing is to be drawn."""
     shared = [each for each in lines if each.line.usage.span == span]
-    dated = [each for each in shared if each.days and not _is_fixed(each.line)]
-    dated = [each for each in dated if _is_growing(each.line)] or dated
-    pace = _pace_of_cost(span, [each.line for each in dated], now)
-    if pace is None and not any(day.amount for each in dated for day in each.days):
-        return None
     fixed = [each.line for each in shared if _is_fixed(each.line)]
+    usual = [each for each in shared if not _is_fixed(each.line)]
+    has_growing = any(_is_growing(each) for each in usual)
+    dated = [each for each in usual if _is_growing(each) or (each.days and not has_growing)]
+    by_day, due = _added(dated)
+    pace = _pace_of_cost(span, [each.line for each in dated], now)
+    if pace is None and not any(by_day.values()):
+        return None
+    days = list(_days(span, by_day, now))
+    step = _step(len(days))
+    drawn = {each.line.usage.metric for each in dated}
+    return Daily(
+        buckets=_gathered(days, step),
+        step_days=step,
+        pace=pace,
+        anyway=due + sum(line.amounts.current for line in fixed if line.amounts is not None),
+        undated=[each.line for each in usual if each.line.usage.metric not in drawn],
+        elsewhere=[each.line for each in lines if each.line.usage.span != span],
+    )
+
+
+def _is_growing(each: LineDays) -> bool:
+    return bool(each.days) and each.line.usage.aggregation in ("sum", "count")
+
+
+def _added(lines: Sequence[LineDays]) -> tuple[dict[datetime, Decimal], int]:
+    """What each day added, and what the lines come to without any usage: the first day has it."""
     by_day: dict[datetime, Decimal] = {}
-    anyway = sum(line.amounts.current for line in fixed if line.amounts is not None)
-    for each in dated:
+    anyway = 0
+    for each in lines:
         price = each.line.price.price
         assert price is not None
         due = price.amount(ZERO)
         anyway += due
         for i, day in enumerate(each.days):
-            own = (day.amount or 0) - (due if i == 0 else 0)
-            by_day[day.start_at] = EXACT.add(by_day.get(day.start_at, ZERO), Decimal(own))
-    days = list(_days(span, by_day, now))
-    step = _step(len(days))
-    return Daily(
-        buckets=_gathered(days, step),
-        step_days=step,
-        pace=pace,
-        anyway=anyway,
-        undated=[each.line for each in shared if each not in dated and not _is_fixed(each.line)],
-        elsewhere=[each.line for each in lines if each.line.usage.span != span],
-    )
+            own = Decimal((day.amount or 0) - (due if i == 0 else 0))
+            by_day[day.start_at] = EXACT.add(by_day.get(day.start_at, ZERO), own)
+    return by_day, anyway
 
 
 def of_usage(each: LineDays, now: datetime) -> Daily | None:
@@ -112,10 +124,6 @@ def of_usage(each: LineDays, now: datetime) -> Daily | None:
 
 def _is_fixed(line: Line) -> bool:
     return line.price.price is not None and isinstance(line.price.price.model, Flat)
-
-
-def _is_growing(line: Line) -> bool:
-    return line.usage.aggregation in ("sum", "count")
 
 
 def _days(span: Span, by_day: dict[datetime, Decimal], now: datetime) -> Iterator[Bucket]:

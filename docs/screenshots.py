@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Frame, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.browser import chromium
@@ -108,6 +108,49 @@ def backtest(page: Page) -> None:
     page.wait_for_selector("text=most affected", timeout=60_000)
 
 
+def inside(page: Page) -> Frame:
+    """The widget's frame, once it shows numbers of which none is still being counted."""
+    for _ in range(100):
+        for frame in page.frames:
+            if frame.url.startswith(f"{ADDRESS}/widget/f/") and frame.query_selector("#usage > *"):
+                said = frame.inner_text("#widget")
+                if "being counted" not in said and "Loading" not in said:
+                    return frame
+        page.wait_for_timeout(200)
+    sys.exit("The widget did not open.")
+
+
+def nimbus(page: Page) -> None:
+    """Use the made-up product, and wait until the widget shows it."""
+    page.goto(f"{DEMO}/app?theme=light")
+    for use in ("days", "calls"):
+        page.click(f"[data-use={use}]")
+        page.wait_for_selector("#said:has-text('accepted')", timeout=30_000)
+    page.wait_for_timeout(5_000)
+    inside(page)
+
+
+def widget(looks: str) -> Callable[[Page], None]:
+    """looks: of the widget in Nimbus, as its page has them in its address."""
+
+    def lead(page: Page) -> None:
+        page.goto(f"{DEMO}/app?{looks}")
+        inside(page)
+
+    return lead
+
+
+def unreachable(page: Page) -> None:
+    """The server does not answer a widget that is open; `take` lets the page out again."""
+    widget("theme=light")(page)
+    page.context.set_offline(True)
+    for _ in range(100):
+        if "Reconnecting" in inside(page).inner_text("#widget"):
+            return
+        page.wait_for_timeout(200)
+    sys.exit("The widget does not say that it cannot reach the server.")
+
+
 def demo(page: Page) -> None:
     """Send a burst, and wait until Stripe's totals are ours."""
     page.goto(DEMO)
@@ -176,6 +219,13 @@ PICTURES = (
     Picture("simulator", simulator),
     Picture("comparison", comparison),
     Picture("backtest", backtest),
+    Picture("nimbus", nimbus),
+    Picture("widget-light", widget("theme=light"), ".shown"),
+    Picture("widget-dark", widget("theme=dark"), ".shown"),
+    Picture("widget-compact", widget("theme=light&compact=1"), ".shown"),
+    Picture("widget-320", widget("theme=light&narrow=1"), ".shown"),
+    Picture("widget-rtl", widget("theme=light&locale=ar"), ".shown"),
+    Picture("widget-unreachable", unreachable, ".shown"),
     Picture("demo", demo),
     # What the console shows of Stripe is of the month that is not over yet.
     Picture("console-stripe", stuck),
@@ -201,6 +251,7 @@ def take(page: Page, picture: Picture) -> None:
         page.screenshot(path=path, full_page=True)
     else:
         page.locator(picture.part).screenshot(path=path)
+    page.context.set_offline(False)
     print(f"docs/images/{picture.name}.png")
 
 

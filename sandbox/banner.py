@@ -26,6 +26,7 @@ curl -X POST {address}/v1/events/ingest -H "Content-Type: application/json" \\
 
 STRIPE = """\
   Demo       {demo}/
+  Customer   {demo}/app (the widget, in a made-up product of theirs)
   Stripe     {stripe}/ (a stand-in on this machine; its clock is ours)
 """
 

@@ -1,5 +1,9 @@
-"""`python -m sandbox.demo.site`: the page with the buttons. For this machine only."""
+"""`python -m sandbox.demo.site`: the page with the buttons, and Nimbus, where a customer looks.
 
+For this machine only.
+"""
+
+import html
 import json
 import signal
 import threading
@@ -12,6 +16,7 @@ from urllib.parse import urlsplit
 
 from sandbox.demo import TENANT, places
 from sandbox.demo.comparison import Comparison
+from sandbox.demo.host import Host
 from sandbox.demo.http import Api, Json, RefusedError
 from sandbox.demo.plan import CUSTOMERS
 from sandbox.demo.traffic import Traffic
@@ -37,12 +42,18 @@ PAGES = {
     "/demo.js": Page("text/javascript; charset=utf-8", FILES / "demo.js"),
     "/stripemeter.css": Page("text/css; charset=utf-8", SHARED / "stripemeter.css"),
     "/icon.svg": Page("image/svg+xml", SHARED / "icon.svg"),
+    "/app": Page("text/html; charset=utf-8", FILES / "app.html"),
+    "/app.css": Page("text/css; charset=utf-8", FILES / "app.css"),
+    "/app.js": Page("text/javascript; charset=utf-8", FILES / "app.js"),
+    "/app.svg": Page("image/svg+xml", FILES / "app.svg"),
 }
+# Nimbus allows what docs/widget.md asks of a host: the widget's script, its call and its frame.
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'{web};"
+    " connect-src 'self'{web}; frame-src{web}; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
 HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self';"
-        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -50,12 +61,14 @@ HEADERS = {
 
 
 class Demo:
-    """What the buttons do. Each action returns a sentence."""
+    """What the buttons do. Each action returns a sentence. port: where the pages are."""
 
-    def __init__(self, web: Api, stripe: Api) -> None:
+    def __init__(self, web: Api, stripe: Api, port: int) -> None:
         self._web, self._stripe = web, stripe
         self.comparison = Comparison(web, stripe)
         self._traffic = Traffic(web)
+        origins = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1")]
+        self.host = Host(web, self.comparison.now, self.comparison.period_start, origins)
         self._moving = threading.Lock()
         self.actions: dict[str, Callable[[], str]] = {
             "hundred": lambda: self._send(100),
@@ -67,13 +80,18 @@ class Demo:
             "month": lambda: self._advance({"to": "month_end"}),
         }
 
+    @property
+    def web(self) -> str:
+        """Where a browser finds the product."""
+        return _named(self._web.base)
+
     def state(self) -> Json:
         """What the page shows, and where else to look."""
         links = {
             "stripe": _named(self._stripe.base),
-            "web": _named(self._web.base),
-            "console": f"{_named(self._web.base)}/console",
-            "events": f"{_named(self._web.base)}/v1/events?tenantId={TENANT}",
+            "web": self.web,
+            "console": f"{self.web}/console",
+            "events": f"{self.web}/v1/events?tenantId={TENANT}",
         }
         return self.comparison.shown() | {"links": links}
 
@@ -117,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/state":
             self._answer(self.server.demo.state)
         elif path in PAGES:
-            self._send(200, PAGES[path].type, PAGES[path].path.read_bytes())
+            self._show(path)
         else:
             self._say(404, {"error": "There is no such page."})
 
@@ -128,9 +146,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(413, {"error": "The body is too long."})
             return
         self.rfile.read(int(length))
-        action = self.server.demo.actions.get(urlsplit(self.path).path.removeprefix("/do/"))
+        demo, path = self.server.demo, urlsplit(self.path).path
+        action = demo.actions.get(path.removeprefix("/do/"))
+        use = demo.host.uses.get(path.removeprefix("/app/use/"))
         if self._is_stranger():
             self._say(403, {"error": "The demo is for this machine only."})
+        elif path == "/widget-token":
+            self._answer(demo.host.token)
+        elif use is not None:
+            self._answer(use)
         elif action is None:
             self._say(404, {"error": "There is no such button."})
         else:
@@ -141,6 +165,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_stranger(self) -> bool:
         return stranger(self.client_address[0], dict(self.headers.items())) is not None
+
+    def _show(self, path: str) -> None:
+        """A page or one of its files; Nimbus' page names the product, whose port is a choice."""
+        type, file = PAGES[path]
+        body, web = file.read_bytes(), ""
+        if path == "/app":
+            web = f" {self.server.demo.web}"
+            body = body.replace(b"{{ web }}", html.escape(self.server.demo.web).encode())
+        self._send(200, type, body, POLICY.format(web=web))
 
     def _answer(self, ask: Callable[[], Json]) -> None:
         try:
@@ -153,9 +186,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, status: int, said: Json) -> None:
         self._send(status, "application/json", json.dumps(said).encode())
 
-    def _send(self, status: int, type: str, body: bytes) -> None:
+    def _send(
+        self, status: int, type: str, body: bytes, policy: str = POLICY.format(web="")
+    ) -> None:
         self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": type}.items():
+        given = {**HEADERS, "Content-Security-Policy": policy, "Content-Type": type}
+        for name, value in given.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -171,7 +207,7 @@ def main() -> None:
     arguments = places.parser(__doc__)
     arguments.add_argument("--port", type=int, required=True)
     given = arguments.parse_args()
-    site = Site(given.port, Demo(*places.apis(given)))
+    site = Site(given.port, Demo(*places.apis(given), given.port))
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -5,8 +5,8 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sandbox.demo import TENANT
 from sandbox.demo.http import Api, Json
@@ -14,6 +14,16 @@ from sandbox.demo.plan import CUSTOMERS, metered
 
 BATCH = 1000
 LATE = timedelta(hours=3)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of events. milliseconds: from the first request to the last answer."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    milliseconds: float
 
 
 class Traffic:
@@ -43,18 +53,37 @@ class Traffic:
         return f"Dated {_ago(now - began)} ago. {self._sent([event])}"
 
     def _sent(self, events: Sequence[Json]) -> str:
-        began = time.monotonic()
-        counts = {"accepted": 0, "duplicates": 0, "rejected": 0}
-        for batch in _batches(events):
-            answer = self._web.post("/v1/events/ingest", {"events": batch})
-            for name in counts:
-                counts[name] += answer[name]
-        seconds = time.monotonic() - began
+        sent = post(self._web, events)
         with self._lock:
             self._last = list(events)
+        counts = {name: getattr(sent, name) for name in ("accepted", "duplicates", "rejected")}
         told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         plural = "event" if len(events) == 1 else "events"
-        return f"{len(events):,} {plural} sent: {told}, in {seconds * 1000:,.0f} ms."
+        return f"{len(events):,} {plural} sent: {told}, in {sent.milliseconds:,.0f} ms."
+
+
+def post(web: Api, events: Sequence[Json]) -> Sent:
+    """Send events in batches of as many as a request may hold."""
+    began = time.monotonic()
+    counts = {"accepted": 0, "duplicates": 0, "rejected": 0}
+    for batch in _batches(events):
+        answer = web.post("/v1/events/ingest", {"events": batch})
+        for name in counts:
+            counts[name] += answer[name]
+    return Sent(**counts, milliseconds=(time.monotonic() - began) * 1000)
+
+
+def event(metric: str, ref: str, quantity: int, at: datetime, key: str, source: str) -> Json:
+    """One event of the demo's tenant."""
+    return {
+        "tenantId": TENANT,
+        "metric": metric,
+        "customerRef": ref,
+        "quantity": quantity,
+        "ts": at.astimezone(UTC).isoformat(),
+        "idempotencyKey": key,
+        "source": source,
+    }
 
 
 def _ago(span: timedelta) -> str:
@@ -62,18 +91,12 @@ def _ago(span: timedelta) -> str:
     return f"{minutes // 60} h" if minutes >= 60 else f"{minutes} min"
 
 
-def _event(at: datetime, ref: str | None = None, metric: str | None = None) -> dict[str, Any]:
+def _event(at: datetime, ref: str | None = None, metric: str | None = None) -> Json:
     customer = next((c for c in CUSTOMERS if c.ref == ref), None) or random.choice(CUSTOMERS)
     chosen = metered(metric or random.choice(customer.metrics))
-    return {
-        "tenantId": TENANT,
-        "metric": chosen.metric,
-        "customerRef": customer.ref,
-        "quantity": random.randint(1, chosen.most),
-        "ts": at.astimezone(UTC).isoformat(),
-        "idempotencyKey": f"demo-{secrets.token_hex(12)}",
-        "source": "demo",
-    }
+    quantity = random.randint(1, chosen.most)
+    key = f"demo-{secrets.token_hex(12)}"
+    return event(chosen.metric, customer.ref, quantity, at, key, "demo")
 
 
 def _batches(events: Sequence[Json]) -> Iterator[Sequence[Json]]:

@@ -82,6 +82,8 @@ class Tabs:
         self._browser = browser
         self._contexts: list[BrowserContext] = []
         self.tabs: list[Tab] = []
+        # What is said where a test takes a server or a right away: parts of complaints.
+        self.forgives: tuple[str, ...] = ()
 
     def open(self, **settings: Any) -> Page:
         context = self._browser.new_context(
@@ -90,20 +92,20 @@ class Tabs:
         context.set_default_timeout(15_000)
         self._contexts.append(context)
         tab = Tab(context.new_page())
-        tab.page.on("console", lambda said: _note(tab, said.type, said.text))
+        tab.page.on("console", lambda said: self._note(tab, said.type, said.text))
         tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
         self.tabs.append(tab)
         return tab.page
 
+    def _note(self, tab: Tab, kind: str, text: str) -> None:
+        # A refusal that the page shows is reported by the browser as well: that is no fault.
+        forgiven = any(part in text for part in ("status of 4", *self.forgives))
+        if kind in ("error", "warning") and not forgiven:
+            tab.complaints.append(text)
+
     def close(self) -> None:
         for context in self._contexts:
             context.close()
-
-
-def _note(tab: Tab, kind: str, text: str) -> None:
-    # A refusal that the page shows is reported by the browser as well: that is no fault.
-    if kind in ("error", "warning") and "status of 4" not in text:
-        tab.complaints.append(text)
 
 
 @pytest.fixture

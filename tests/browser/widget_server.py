@@ -24,6 +24,7 @@ SPENT = (
     '<script defer src="/static/widget-frame.js"></script></head>'
     "<body>Opened already.</body></html>"
 )
+DAYS = (1, 2, 3)
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none';"
     " frame-ancestors {origin}"
@@ -57,6 +58,11 @@ def _problem(status: int, detail: str) -> Given:
     )
 
 
+def _rect(day: int) -> str:
+    """The days of a chart that runs from right to left."""
+    return f"<rect x='{90 - 20 * day}' width='18' height='30'/>"
+
+
 @dataclass
 class Meter:
     """Tokens, codes and sessions, and one number for each customer."""
@@ -87,12 +93,14 @@ class Meter:
         return (
             f"<p><strong id='number'>{customer}: {self.number}</strong></p>"
             f"<details><summary>How it is reckoned</summary><p>So.</p></details>"
-            f"<button id='tier'>A tier</button>{self.extra}"
+            "<svg data-roving>"
+            + "".join(f"<g id='day-{day}' tabindex='{-(day < 3)}'>{_rect(day)}</g>" for day in DAYS)
+            + f"</svg><button id='tier'>A tier</button>{self.extra}"
         )
 
     def answer(self, asked: Asked) -> Given:
         path = urlsplit(asked.path).path
-        if path in self.failing:
+        if path in self.failing and asked.method != "OPTIONS":
             return self.failing[path]
         if path == "/widget.js" or path.startswith("/static/"):
             return self._file(path)

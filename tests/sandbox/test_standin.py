@@ -62,4 +62,6 @@ def test_the_banner_names_its_pages(home: Path, port: int) -> None:
     with_it, without = banner(port, None, home, stand_in), banner(port, None, home)
     for number in (stand_in.port, stand_in.demo_port):
         assert f"http://localhost:{number}/" in with_it
+    assert f"http://localhost:{stand_in.demo_port}/app" in with_it
     assert "Demo" not in without
+    assert "Customer" not in without

@@ -1,6 +1,7 @@
 """`make dev` as a newcomer meets it: usage is sent, Stripe's totals follow, a month passes, and the
 final invoices are what we said they would be, metric by metric."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,11 @@ def test_a_month_of_the_sandbox_ends_in_the_invoices_we_said(sandbox: Sandbox) -
     assert "100 duplicates, in" in sandbox.demo.post("/do/again", {})["said"]
     assert "1 event sent: 1 accepted" in sandbox.demo.post("/do/late", {})["said"]
 
+    used = sandbox.demo.post("/app/use/calls", {})
+    assert used["said"].startswith("1,000 calls accepted in ")
+    assert sandbox.demo.post("/app/use/days", {})["events"] >= 0
+    _widget_opens_once(sandbox)
+
     eventually(lambda: _agree(sandbox), "Stripe's totals equal ours", 40)
     shown = sandbox.demo.get("/state")
     assert all(line["missing"] == "0" for each in shown["customers"] for line in each["lines"])
@@ -132,6 +139,30 @@ def test_a_month_of_the_sandbox_ends_in_the_invoices_we_said(sandbox: Sandbox) -
     bills = [each for one in sandbox.demo.get("/state")["customers"] for each in one["invoices"]]
     assert len(bills) >= len(CUSTOMERS)
     assert all(Decimal(each["ours"]) == Decimal(each["total"]) for each in bills), bills
+
+
+def _widget_opens_once(sandbox: Sandbox) -> None:
+    """As the customer's browser: a token of the host's backend, an address for it, and a frame."""
+    page = sandbox.demo.base.replace("127.0.0.1", "localhost")
+    token = sandbox.demo.post("/widget-token", {})["token"]
+    opened = http.Api(sandbox.web.base, {"Origin": page}).post(
+        "/v1/widget/frames", {"token": token}
+    )
+    elsewhere = http.Api(sandbox.web.base, {"Origin": "https://elsewhere.example"})
+    with pytest.raises(http.RefusedError, match="403"):
+        elsewhere.post("/v1/widget/frames", {"token": token})
+    status, document = _opened(sandbox, opened["frameUrl"])
+    assert status == 200
+    assert "API calls" in document
+    assert _opened(sandbox, opened["frameUrl"])[0] == 401
+
+
+def _opened(sandbox: Sandbox, path: str) -> tuple[int, str]:
+    connection = HTTPConnection(sandbox.web.base.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def _agree(sandbox: Sandbox) -> bool:

@@ -173,6 +173,7 @@ def test_the_front_page_leads_to_the_demo_where_there_is_one(make_app: AppMaker)
     places = {"demo_url": "http://localhost:3002", "stripe_api_base": "http://127.0.0.1:3001"}
     page = make_app(**places).test_client().get("/").get_data(as_text=True)
     assert 'href="http://localhost:3002"' in page
+    assert 'href="http://localhost:3002/app"' in page
     assert 'href="http://localhost:3001/"' in page
     assert "Open the demo" not in make_app().test_client().get("/").get_data(as_text=True)
 

@@ -25,7 +25,7 @@
   const age = document.getElementById("age");
   const activity = document.getElementById("activity");
   const events = document.getElementById("events");
-  const said = document.createElement("p"); // what became of a download
+  const said = document.createElement("span"); // what became of a download
   const locale = language(new URLSearchParams(location.search).get("locale"));
 
   let etag = usage.dataset.etag || null;
@@ -221,7 +221,6 @@
     return {
       isOpen: new Map(all.map(function (details, i) { return [keyOf(details, i), details.open]; })),
       focused: owner ? keyOf(owner, all.indexOf(owner)) : null,
-      scrolled: Array.from(within.querySelectorAll(".scroll")).map(function (box) { return box.scrollLeft; }),
     };
   }
 
@@ -231,7 +230,29 @@
       if (kept.isOpen.has(key)) { details.open = kept.isOpen.get(key); }
       if (key === kept.focused) { details.querySelector("summary").focus({ preventScroll: true }); }
     });
-    within.querySelectorAll(".scroll").forEach(function (box, i) { box.scrollLeft = kept.scrolled[i] || 0; });
+    if (within.contains(document.activeElement)) { rove(document.activeElement); }
+  }
+
+  // ---- a chart is one stop of the Tab key; inside it the arrows go from day to day
+
+  function rove(to) {
+    const group = to.closest("[data-roving]");
+    if (!group) { return; }
+    group.querySelectorAll("[tabindex]").forEach(function (each) { each.setAttribute("tabindex", each === to ? "0" : "-1"); });
+  }
+
+  function walk(event) {
+    const from = event.target, group = from.closest && from.closest("[data-roving]");
+    const way = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (!group || !way || event.altKey || event.ctrlKey || event.metaKey || !from.hasAttribute("tabindex")) { return; }
+    // As they stand, whichever way they are written.
+    const stops = Array.from(group.querySelectorAll("[tabindex]")).sort(function (a, b) {
+      return a.getBoundingClientRect().left - b.getBoundingClientRect().left;
+    });
+    const to = stops[Math.min(stops.length - 1, Math.max(0, stops.indexOf(from) + way))];
+    event.preventDefault();
+    rove(to);
+    to.focus();
   }
 
   // ---- recent activity and the statement
@@ -252,6 +273,7 @@
       if (!response.ok) { throw new Error(String(response.status)); }
       save(await response.blob(), fileName(response.headers.get("Content-Disposition")));
       said.textContent = "The statement has been downloaded.";
+      setTimeout(function () { said.textContent = ""; }, PATIENCE);
     } catch {
       said.textContent = "The statement could not be downloaded. Try again in a moment.";
     } finally { button.removeAttribute("aria-disabled"); }
@@ -324,7 +346,10 @@
     if (data.type === "renew") { renew(data.code); }
   });
   document.addEventListener("pointerdown", gesture);
-  document.addEventListener("keydown", gesture);
+  document.addEventListener("keydown", function (event) {
+    walk(event);
+    gesture();
+  });
   document.addEventListener("visibilitychange", seen);
   window.addEventListener("online", function () { if (failures) { ask(); } });
   window.addEventListener("pageshow", function (event) { if (event.persisted) { seen(); } });
@@ -350,7 +375,7 @@
 
   said.id = "said";
   said.setAttribute("role", "status");
-  document.getElementById("widget").append(said);
+  status.after(" ", said);
   new ResizeObserver(measure).observe(root);
   enter("live", "");
   measure();

@@ -1,244 +1,194 @@
-// Shows a customer's usage in a page: exchanges the page's token for a frame that opens once, and
-// renews it before it ends. The token stays in this script: in no address, storage or element.
+// Shows a customer's usage in a page: gets a frame for the page's token, and renews it in time.
+// The token stays in this script: in no address, storage or element.
 (function () {
   "use strict";
   if (window.StripeMeterWidget) { return; }
 
-  const OWN = document.currentScript && document.currentScript.src;
-  const RETRIES = [2, 4, 8, 15, 30, 60]; // seconds
-  const MOST = 5; // failures with tokens in a row, after which a person has to ask
-  const SAFE = "Your bill is not affected.";
+  const OWN = document.currentScript?.src;
+  const RETRIES = [0, 2, 4, 8, 15, 30]; // seconds, then 60
+  const SAFE = " Your bill is not affected.";
   const WORDS = {
-    unreachable: ["Your usage cannot be loaded at the moment.", "The server does not answer; it is asked again by itself. " + SAFE],
-    token: ["Your usage cannot be shown at the moment.", "This page got no access to it. Try again, or sign in to this page again. " + SAFE],
-    setup: ["Your usage cannot be shown on this page yet.", "Whoever runs this page has to allow it: please let them know. " + SAFE],
+    unreachable: ["Your usage cannot be loaded right now.", "The server does not answer; trying again." + SAFE],
+    token: ["Your usage cannot be shown right now.", "Try again, or sign in to this page again." + SAFE],
+    setup: ["Your usage cannot be shown here yet.", "Please tell those who run this page." + SAFE],
     ended: ["This session has ended.", "Reload the page to see your usage again."],
   };
-  const DARK = "{ --ink: #e7ecf3; --muted: #9fabba; --line: #2d3744; --card: #171e27; }";
   const widgets = new WeakMap();
 
-  // Adopted, not inserted: the page's policy may forbid that. Of two `!important`, `:host`'s wins.
+  // Adopted: the page's policy may forbid other styles.
   const sheet = new CSSStyleSheet();
-  sheet.replaceSync(`
-    :host { all: initial !important; display: block !important; position: relative !important; }
-    div { --ink: #1b2430; --muted: #5b6675; --line: #d9dfe7; --card: #fff; padding: 16px; color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 8px; font: 16px/1.5 system-ui, sans-serif; }
-    .dark ${DARK} @media (prefers-color-scheme: dark) { .auto ${DARK} }
-    [hidden] { display: none; }
-    i { display: block; height: 24px; margin-bottom: 16px; background: var(--line); border-radius: 4px; animation: wait 1.6s infinite; }
-    i:first-of-type { width: 60%; } i:nth-of-type(3) { height: 160px; }
-    @keyframes wait { 50% { opacity: .5; } }
-    @media (prefers-reduced-motion: reduce) { i { animation: none; } }
-    p { margin: 0 0 8px; } p + p { color: var(--muted); }
+  sheet.replaceSync(`:host { all: initial !important; display: block !important; position: relative !important; }
+    div { padding: 16px; font: 16px/1.5 system-ui; color: CanvasText; background: light-dark(#fff, #171e27); border: 1px solid GrayText; border-radius: 8px; }
+    i { display: block; height: 24px; margin-bottom: 16px; background: currentColor; opacity: .12; }
+    i:nth-of-type(3) { height: 180px; }
+    @media (prefers-reduced-motion: no-preference) { i { animation: wait 2s infinite; } }
+    @keyframes wait { 50% { opacity: .06; } }
+    p { margin: 0 0 8px; }
     span { position: absolute; clip-path: inset(50%); }
-    button { font: inherit; min-height: 40px; padding: 4px 16px; color: inherit; background: none; border: 1px solid var(--muted); border-radius: 8px; cursor: pointer; }
-    button:focus-visible { outline: 3px solid; outline-offset: 2px; }
+    button { font: inherit; padding: 8px 16px; }
     iframe { display: block; width: 100%; border: 0; }
     .waiting { position: absolute; top: 0; visibility: hidden; }`);
 
   const wrong = (sentence) => new Error("StripeMeterWidget: " + sentence);
-  const failure = (kind, detail, seconds = 0) => Object.assign(new Error(detail), { kind, seconds });
   const element = (name, text = "") => Object.assign(document.createElement(name), { textContent: text });
-  const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+  const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+  const within = (seconds, promise) => Promise.race([promise, sleep(seconds).then(() => { throw `no answer in ${seconds} s`; })]);
 
-  function address(given) {
-    let url;
-    try { url = given ? new URL(given, location.href) : new URL("/", OWN); } catch { /* said below */ }
-    if (!url || !/^https?:$/.test(url.protocol)) { throw wrong("give apiUrl, the http or https address of StripeMeter."); }
-    return { base: (url.origin + url.pathname).replace(/\/+$/, ""), origin: url.origin };
-  }
-
-  // Only how it looks: whose usage it is, is the token's to say.
-  function looks(options) {
-    const asked = new URLSearchParams(), accent = String(options.accent || options.brandColor || "").replace("#", "");
-    const { theme, locale, dir, radius } = options;
-    const values = { theme, locale, dir, radius: parseInt(radius, 10), compact: options.compact && 1, accent: accent.length === 3 ? accent.replace(/./g, "$&$&") : accent };
-    for (const [name, value] of Object.entries(values)) { if (value || value === 0) { asked.set(name, value); } }
-    return "?" + asked;
+  // How it looks; whose usage it is, the token says.
+  function looks({ theme, locale, dir, radius, compact, accent, brandColor }) {
+    const asked = { theme, locale, dir, radius, compact: compact && 1, accent: (accent || brandColor || "").replace("#", "").replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3") };
+    return "?" + new URLSearchParams(Object.entries(asked).filter(([, value]) => value || value === 0));
   }
 
   function mount(box, options, api) {
-    const host = element("div"), panel = element("div"), root = host.attachShadow({ mode: "closed" }), stop = new AbortController();
-    const { getToken } = options, isKeyless = !getToken && !options.token;
-    let held = options.token || null, frame = null, live = false, spoke = false; // spoke: since it was loaded
-    let busy = false, settle = null, failures = 0, logged = "", timer, due = Infinity, renews = false, since = 0, askedAt = 0;
-
-    root.adoptedStyleSheets = [sheet];
-    panel.setAttribute("role", "status");
-    panel.className = /^(light|dark)$/.test(options.theme) ? options.theme : "auto";
-    panel.dir = options.dir === "rtl" ? "rtl" : "ltr";
-    panel.style.borderRadius = parseInt(options.radius, 10) + "px";
-    root.append(panel);
+    const { getToken, token, tenantId, customerId, theme, compact, title = "Usage and cost" } = options;
+    const base = api.href.replace(/\/+$/, "");
+    const host = element("div"), panel = element("div"), root = host.attachShadow({ mode: "closed" }), stop = new AbortController(), end = stop.signal;
+    let held = token; // until exchanged, if others follow
+    let frame, live, busy, opened, logged, timer, failures = 0, due = Infinity, since = 0, askedAt = 0;
 
     function draw(...children) {
       panel.hidden = false;
       panel.replaceChildren(...children);
     }
 
-    function drawSkeleton() {
-      draw(element("span", "Loading your usage"), ...Array.from({ length: options.compact ? 2 : 5 }, () => element("i")));
-    }
+    const skeleton = () => draw(element("span", "Loading your usage"), ...Array.from({ length: compact ? 2 : 5 }, () => element("i")));
 
     async function newToken() {
-      // Whatever asks, the page's backend is asked once a second at most.
-      await sleep(askedAt + 1000 - Date.now());
-      if (stop.signal.aborted) { return; }
+      // At most once a second, whatever asks.
+      await sleep(Math.max(0, 1 - (Date.now() - askedAt) / 1000));
       askedAt = Date.now();
-      held = await Promise.race([
-        Promise.resolve().then(getToken).catch((error) => { throw failure("token", "getToken failed: " + (error && error.message || error)); }),
-        sleep(20000).then(() => { throw failure("token", "getToken did not answer within 20 seconds."); }),
-      ]);
-      if (typeof held !== "string" || !held) { held = null; throw failure("token", "getToken has to resolve to the token, a string."); }
+      try {
+        held = await within(20, end.aborted || getToken());
+        if (!held || typeof held !== "string") { throw "it has to give a string"; }
+      } catch (error) {
+        held = null;
+        throw { kind: "token", detail: `getToken failed: ${error?.message || error}` };
+      }
     }
 
     async function post() {
-      const body = isKeyless ? { tenantId: options.tenantId, customerRef: options.customerId } : { token: held };
-      const patience = new AbortController(), late = setTimeout(() => patience.abort(), 10000);
-      stop.signal.addEventListener("abort", () => patience.abort());
+      const asked = { method: "POST", credentials: "omit", headers: { "Content-Type": "application/json" } };
+      asked.body = JSON.stringify(held ? { token: held } : { tenantId, customerRef: customerId });
       try {
-        const response = await fetch(api.base + "/v1/widget/frames", {
-          method: "POST", credentials: "omit", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: patience.signal,
-        });
-        return { status: response.status, after: +response.headers.get("Retry-After") || 0, answer: await response.json().catch(() => ({})) };
-      } catch {
-        throw failure("unreachable", `${api.base} cannot be reached. If it runs, this page's Content-Security-Policy may miss it in connect-src.`);
-      } finally { clearTimeout(late); }
+        const response = await within(10, fetch(base + "/v1/widget/frames", asked));
+        return [response.status, await response.json().catch(() => ({})), response.headers.get("Retry-After")];
+      } catch { throw { kind: "unreachable", detail: `${base} cannot be reached; if it runs, see this page's connect-src` }; }
     }
 
     async function exchange() {
-      const wasHeld = held;
-      if (getToken && !held) { await newToken(); }
-      let given = await post();
-      if (given.status === 401 && getToken && wasHeld) {
+      let given = held || !getToken ? await post() : [401];
+      if (given[0] === 401 && getToken) {
         await newToken();
         given = await post();
       }
-      const { status, after, answer } = given;
-      if (status === 201 && /^\/[^/]/.test(answer.frameUrl)) { return answer; }
+      const [status, answer, after] = given;
+      if (status === 201) { return answer; }
       let kind = status === 429 || status >= 500 || status < 400 ? "unreachable" : "setup";
-      if (status === 401 && !isKeyless) { kind = getToken ? "token" : "ended"; }
-      if (kind === "token") { held = null; }
-      throw failure(kind, `${status} ${answer.detail || "without detail"}`, Math.min(after, 60));
+      if (status === 401 && held) { kind = getToken ? "token" : "ended"; }
+      throw { kind, detail: `${status} ${answer.detail}`, seconds: Math.min(after, 60) };
     }
 
-    const tell = (message) => frame.contentWindow.postMessage({ stripemeter: 1, ...message }, api.origin);
+    const tell = (message) => frame.contentWindow?.postMessage({ stripemeter: 1, ...message }, api.origin);
 
     function drop() {
-      if (frame) { frame.remove(); }
-      frame = null;
-      live = false;
+      frame?.remove();
+      frame = live = null;
     }
 
-    // A new element each time: a new address in the old one would be a step of the page's history.
-    function build(url) {
+    // A new one each time: a new address for the old one were a step in the history.
+    function build(src) {
       const made = frame = element("iframe");
-      Object.assign(made, { title: options.title || "Usage and cost", className: "waiting", referrerPolicy: "no-referrer", scrolling: "no", src: url });
-      made.sandbox = "allow-scripts allow-same-origin allow-downloads";
-      made.onload = () => {
-        // A browser's own error page loads as well, and says nothing.
-        if (!spoke) { setTimeout(() => { if (!spoke && made === frame) { ended(false); } }, 3000); }
-        spoke = false;
-      };
+      Object.assign(made, { title, className: "waiting", referrerPolicy: "no-referrer", sandbox: "allow-scripts allow-same-origin allow-downloads", scrolling: "no", src });
+      // Moved, it loads again: in vain, as its address is spent.
+      made.onload = () => { made.onload = () => { if (made === frame) { ended(); } }; };
       root.append(made);
     }
 
-    function show(given) {
-      return new Promise((done, fail) => {
-        const late = setTimeout(() => settle(true), 15000);
-        settle = (isLost) => {
-          clearTimeout(late);
-          settle = null;
-          if (!isLost) { done(); return; }
-          if (!live) { drop(); }
-          fail(failure("unreachable", `The frame did not open. This page's Content-Security-Policy may miss ${api.origin} in frame-src.`));
-        };
-        if (frame) { tell({ type: "renew", code: given.code }); } else { build(api.base + given.frameUrl + looks(options)); }
-      });
-    }
-
     async function open() {
-      if (busy || stop.signal.aborted) { return; }
+      if (busy || end.aborted) { return; }
       busy = true;
       clearTimeout(timer);
-      if (!frame) { drawSkeleton(); }
       try {
         const given = await exchange();
-        if (stop.signal.aborted) { return; }
-        await show(given);
+        if (end.aborted) { return; }
+        const answer = new Promise((done, fail) => { opened = { done, fail }; });
+        if (frame) { tell({ type: "renew", code: given.code }); } else { build(base + given.frameUrl + looks(options)); }
+        await within(10, answer).catch(() => { throw { kind: "unreachable", detail: "the frame did not open: see this page's frame-src" }; });
         since = Date.now();
-        logged = "";
-        if (getToken || isKeyless) { later(Math.max(5, given.expiresInSeconds * 0.8), true); }
-      } catch (problem) { failed(problem); } finally { busy = false; }
+        logged = null;
+        held = getToken ? null : token;
+        if (getToken || !token) { later(Math.max(5, given.expiresInSeconds * 0.8)); }
+      } catch (problem) { failed(problem); } finally { busy = opened = null; }
     }
 
-    function later(seconds, isRenewal) {
+    function later(seconds) {
       clearTimeout(timer);
-      renews = isRenewal;
       due = Date.now() + seconds * 1000;
       timer = setTimeout(wake, seconds * 1000);
     }
 
-    const backOff = (least) => later(Math.max(least, RETRIES[Math.min(failures, RETRIES.length) - 1]), false);
+    const backOff = (least) => later(Math.max(least, RETRIES[failures] ?? 60));
 
-    // A hidden page, or an element that the page took out, asks for nothing until it is seen again.
+    // Hidden or taken out, it asks for nothing until it is seen.
     function wake() {
       if (document.hidden || !host.isConnected || Date.now() < due) { return; }
       due = Infinity;
-      if (renews && getToken) { held = null; }
       open();
     }
 
-    function failed(problem) {
-      if (stop.signal.aborted) { return; }
-      const { kind = "unreachable", message, seconds = 0 } = problem;
+    function failed({ kind = "unreachable", detail, seconds }) {
+      if (end.aborted) { return; }
       failures += 1;
-      if (logged !== message) { console.error("StripeMeterWidget: " + message); }
-      logged = message;
+      if (logged !== detail) { console.error("StripeMeterWidget: " + (logged = detail)); }
       if (!live) {
         const again = element("button", "Try again");
-        again.onclick = () => { failures = 0; open(); };
+        again.onclick = () => { failures = 0; skeleton(); open(); };
         drop();
         draw(...WORDS[kind].map((words) => element("p", words)), ...(kind === "ended" ? [] : [again]));
       }
-      if (kind === "unreachable" || (kind === "token" && failures <= MOST)) { backOff(seconds); }
+      if (kind === "unreachable" || (kind === "token" && failures < RETRIES.length)) { backOff(seconds || 0); }
     }
 
     function hear({ data, source, origin }) {
-      if (!frame || source !== frame.contentWindow || origin !== api.origin || !data || data.stripemeter !== 1) { return; }
-      if (data.type === "size" && data.height > 0) { frame.style.height = Math.min(Math.ceil(data.height), 30000) + "px"; }
+      if (source !== frame?.contentWindow || origin !== api.origin || data?.stripemeter !== 1) { return; }
+      if (data.type === "size" && data.height > 0) { frame.style.height = Math.min(data.height, 30000) + "px"; }
       if (data.type === "ended") { ended(data.renewable); }
       if (data.type === "ready") {
-        spoke = live = true;
+        live = panel.hidden = true;
         frame.className = "";
-        panel.hidden = true;
-        if (settle) { settle(false); }
+        opened?.done();
       }
     }
 
-    // isOpen: the frame's page is there still and takes a new code; else it has to be another frame.
+    // isOpen: it takes a new code. What ends as it begins is begun later each time.
     function ended(isOpen) {
       live = false;
-      if (!isOpen) { drop(); }
-      if (settle && !isOpen) { settle(true); }
+      if (!isOpen) {
+        drop();
+        skeleton();
+        opened?.fail();
+      }
       if (busy) { return; }
-      if (!frame) { drawSkeleton(); }
-      // What ends as soon as it begins is not begun again at once.
       failures = Date.now() - since < 30000 ? failures + 1 : 0;
-      if (failures) { backOff(0); } else { open(); }
+      backOff(0);
     }
 
-    window.addEventListener("message", hear);
-    document.addEventListener("visibilitychange", wake);
+    root.adoptedStyleSheets = [sheet];
+    root.append(panel);
+    panel.role = "status";
+    panel.style.colorScheme = /^(light|dark)$/.test(theme) ? theme : "light dark";
+    skeleton();
+    addEventListener("message", hear, stop);
+    document.addEventListener("visibilitychange", wake, stop);
     box.append(host);
     open();
     return {
-      refresh() {
-        if (live) { tell({ type: "refresh" }); } else if (Date.now() > askedAt + 5000) { open(); }
-      },
+      refresh() { if (live) { tell({ type: "refresh" }); } else if (Date.now() > askedAt + 5000) { open(); } },
       destroy() {
         stop.abort();
         clearTimeout(timer);
-        window.removeEventListener("message", hear);
-        document.removeEventListener("visibilitychange", wake);
+        drop();
         host.remove();
       },
     };
@@ -246,26 +196,24 @@
 
   function init(where, options) {
     const { token, getToken, tenantId, customerId, apiUrl } = options || {};
-    if (getToken && typeof getToken !== "function") { throw wrong("getToken has to be a function that resolves to a token."); }
-    if (token && typeof token !== "string") { throw wrong("token has to be a string."); }
-    if (!token && !getToken && !(tenantId && customerId)) { throw wrong("give getToken or token; in the sandbox tenantId and customerId will do."); }
-    const api = address(apiUrl), kept = { ...options }, find = () => typeof where === "string" ? document.getElementById(where) : where;
-    let widget = null, isGone = false;
+    const find = () => document.getElementById(where) || where;
+    let api, widget, isGone;
+    if (!token && !getToken && !(tenantId && customerId)) { throw wrong("give getToken or token (in the sandbox, tenantId and customerId)."); }
+    if (typeof (getToken || find) !== "function" || typeof (token || "") !== "string") { throw wrong("token is a string, getToken a function for one."); }
+    try { api = new URL(apiUrl || new URL("/", OWN), location.href); } catch {}
+    if (!/^https?:$/.test(api?.protocol)) { throw wrong("give apiUrl, an http or https address."); }
 
     function start() {
       const box = find();
       if (isGone) { return; }
-      if (!(box instanceof Element)) { throw wrong(`there is no element "${where}" on this page.`); }
-      if (widgets.has(box)) { widgets.get(box).destroy(); }
-      widgets.set(box, widget = mount(box, kept, api));
+      if (!box?.append) { throw wrong(`there is no element "${where}" on this page.`); }
+      widgets.get(box)?.destroy();
+      widgets.set(box, widget = mount(box, { ...options }, api));
     }
 
-    if (document.readyState === "loading" && !find()) { document.addEventListener("DOMContentLoaded", start); } else { start(); }
-    return {
-      refresh() { if (widget) { widget.refresh(); } },
-      destroy() { isGone = true; if (widget) { widget.destroy(); } },
-    };
+    if (document.readyState === "loading" && find() === where) { document.addEventListener("DOMContentLoaded", start); } else { start(); }
+    return { refresh: () => widget?.refresh(), destroy: () => { isGone = true; widget?.destroy(); } };
   }
 
-  window.StripeMeterWidget = window.StripemeterWidget = Object.freeze({ initStripeMeterWidget: init, initStripemeterWidget: init });
+  window.StripeMeterWidget = window.StripemeterWidget = { initStripeMeterWidget: init, initStripemeterWidget: init };
 })();

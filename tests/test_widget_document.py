@@ -144,8 +144,9 @@ def test_its_options_are_those_that_the_script_reads(text: str, repository: Path
     named |= set(re.findall(r"`(\w+)` is the same", table))
     script = (repository / "webapp" / "static" / "widget.js").read_text()
     read = set(re.findall(r"\boptions\.(\w+)", script))
-    for names in re.findall(r"const \{ ([\w, ]+) \} = options", script):
-        read |= set(names.split(", "))
+    taken = r"(?:const |function looks\()\{ ([^{}]+) \}(?: = options\b|\) \{)"
+    for names in re.findall(taken, script):
+        read |= set(re.findall(r"(\w+)(?: = [^,]+)?(?:, |$)", names))
     assert len(named) >= 12
     assert named == read
 

@@ -21,7 +21,7 @@ LOCALE = "en_US"
 # Babel rounds within the context it finds: one that has room for every figure of ours.
 _WIDE = Context(prec=120)
 MINUS, HYPHEN = "\u2212", "-"
-_NO_BREAK = "\u00a0"
+_NO_BREAK, _LEFT_TO_RIGHT = "\u00a0", "\u200e"
 _INSTANT, _LONG = timedelta(microseconds=1), timedelta(days=200)
 
 
@@ -66,7 +66,15 @@ def _pattern(locale: str, code: str, decimals: int) -> NumberPattern:
         before, after = pattern.prefix, pattern.suffix
         pattern.prefix = (_before_digits(before[0]), _before_digits(before[1]))
         pattern.suffix = (_after_digits(after[0]), _after_digits(after[1]))
+    if Locale.parse(locale).text_direction == "rtl":
+        pattern.prefix = (_held(pattern.prefix[0]), _held(pattern.prefix[1]))
+        pattern.suffix = (_held(pattern.suffix[0]), _held(pattern.suffix[1]))
     return pattern
+
+
+def _held(affix: str) -> str:
+    """With the symbol kept in its own order: in a line from right to left, `US$` ends in `$US`."""
+    return affix.replace("¤", f"{_LEFT_TO_RIGHT}¤{_LEFT_TO_RIGHT}")
 
 
 def _before_digits(affix: str) -> str:

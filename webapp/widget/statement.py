@@ -16,7 +16,10 @@ Row = tuple[object, ...]
 
 
 def rows(projected: Projection, by_day: Sequence[LineDays]) -> Iterator[Row]:
-    """`day` rows add up to the `metric` row in money, and those to the `total` of each currency. Amounts are in major units; no amount means no price, never nothing to pay."""
+    """`day` rows add up to the `metric` row in money, and those to the `total` of each currency.
+
+    Amounts are in major units; no amount means no price, never nothing to pay.
+    """
     as_of = wire.instant(projected.usage.as_of)
     for each in by_day:
         yield from _metric(each, as_of)

@@ -353,20 +353,6 @@
   document.addEventListener("visibilitychange", seen);
   window.addEventListener("online", function () { if (failures) { ask(); } });
   window.addEventListener("pageshow", function (event) { if (event.persisted) { seen(); } });
-  // The days of a chart, and the marks of a bar, are one stop of the keyboard: arrows go on from it.
-  document.addEventListener("keydown", function (event) {
-    const own = event.target.closest("[data-roving] > [tabindex]");
-    const ahead = root.dir === "rtl" ? -1 : 1, step = { ArrowRight: ahead, ArrowLeft: -ahead }[event.key];
-    const end = { Home: 0, End: -1 }[event.key];
-    if (!own || (step === undefined && end === undefined)) { return; }
-    const all = Array.from(own.parentNode.children).filter(function (each) { return each.hasAttribute("tabindex"); });
-    const next = step === undefined ? all.at(end) : all[all.indexOf(own) + step];
-    event.preventDefault();
-    if (!next) { return; }
-    own.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus({ preventScroll: true });
-  });
   document.addEventListener("click", function (event) {
     const button = event.target.closest("[data-download]");
     if (button) { download(button); }

@@ -183,7 +183,9 @@ class _Drawing:
         says = self._says(bucket, more)
         return Column(
             id=f"day-{self.key}-{bucket.start_at:%Y-%m-%d}",
-            hit=self.look.across.rect(self.wide * i, self.wide, 0, self.height - BENEATH),
+            hit=self.look.across.rect(
+                self.wide * i, self.wide, STRIP, self.height - BENEATH - STRIP
+            ),
             bar=self.rect(x, width, ZERO, own) if own else None,
             expected=self.rect(x, width, base, base + more) if more > 0 else None,
             says=says,

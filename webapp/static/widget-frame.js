@@ -25,7 +25,7 @@
   const age = document.getElementById("age");
   const activity = document.getElementById("activity");
   const events = document.getElementById("events");
-  const said = document.createElement("span"); // what became of a download
+  const said = document.createElement("p"); // what became of a download
   const locale = language(new URLSearchParams(location.search).get("locale"));
 
   let etag = usage.dataset.etag || null;
@@ -38,7 +38,7 @@
   let timer, ticking, quiet, hasEvents = false;
 
   function language(tag) {
-    try { return Intl.getCanonicalLocales(tag.replace("_", "-"))[0]; } catch { return undefined; }
+    try { return Intl.getCanonicalLocales(tag.replace("_", "-"))[0]; } catch { return "en-US"; } // the server's own
   }
 
   // The clock on the wall may be set, the page's own stands still while a laptop sleeps: both are
@@ -61,7 +61,7 @@
   }
 
   function clock(at) {
-    const format = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+    const format = { hour: "numeric", minute: "2-digit", second: "2-digit" };
     if (since(at) > 12 * 60 * A_MINUTE) { Object.assign(format, { day: "numeric", month: "short" }); }
     return new Intl.DateTimeFormat(locale, format).format(at.wall);
   }
@@ -361,7 +361,8 @@
 
   said.id = "said";
   said.setAttribute("role", "status");
-  status.after(" ", said);
+  said.className = "say";
+  document.getElementById("widget").append(said);
   new ResizeObserver(measure).observe(root);
   enter("live", "");
   measure();

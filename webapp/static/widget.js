@@ -10,38 +10,37 @@
   const WORDS = {
     unreachable: ["Your usage cannot be loaded right now.", "The server does not answer; trying again." + SAFE],
     token: ["Your usage cannot be shown right now.", "Try again, or sign in to this page again." + SAFE],
-    setup: ["Your usage cannot be shown here yet.", "Please tell those who run this page." + SAFE],
-    ended: ["This session has ended.", "Reload the page to see your usage again."],
+    setup: ["Your usage cannot be shown here yet.", "Please tell those who run this page."],
+    ended: ["This session has ended.", "Reload the page."],
   };
   const widgets = new WeakMap();
 
   // Adopted: the page's policy may forbid other styles.
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(`:host { all: initial !important; display: block !important; position: relative !important; }
-    div { padding: 16px; font: 16px/1.5 system-ui; color: CanvasText; background: light-dark(#fff, #171e27); border: 1px solid GrayText; border-radius: 8px; }
-    i { display: block; height: 24px; margin-bottom: 16px; background: currentColor; opacity: .12; }
+    div { max-width: 720px; box-sizing: border-box; margin: auto; padding: 16px; font: 14px/20px system-ui; color: CanvasText; background: light-dark(#fff, #171e27); border: 1px solid light-dark(#d9dfe7, #2d3744); border-radius: 8px; }
+    i { display: block; height: 24px; margin-bottom: 16px; background: currentColor; opacity: .1; }
     i:nth-of-type(3) { height: 180px; }
     @media (prefers-reduced-motion: no-preference) { i { animation: wait 2s infinite; } }
     @keyframes wait { 50% { opacity: .06; } }
     p { margin: 0 0 8px; }
     span { position: absolute; clip-path: inset(50%); }
-    button { font: inherit; padding: 8px 16px; }
+    button { font: inherit; padding: 8px 16px; color: inherit; background: none; border: 1px solid; border-radius: inherit; }
     iframe { display: block; width: 100%; border: 0; }
     .waiting { position: absolute; top: 0; visibility: hidden; }`);
 
   const wrong = (sentence) => new Error("StripeMeterWidget: " + sentence);
   const element = (name, text = "") => Object.assign(document.createElement(name), { textContent: text });
-  const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+  const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1e3));
   const within = (seconds, promise) => Promise.race([promise, sleep(seconds).then(() => { throw `no answer in ${seconds} s`; })]);
 
-  // How it looks; whose usage it is, the token says.
   function looks({ theme, locale, dir, radius, compact, accent, brandColor }) {
     const asked = { theme, locale, dir, radius, compact: compact && 1, accent: (accent || brandColor || "").replace("#", "").replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3") };
     return "?" + new URLSearchParams(Object.entries(asked).filter(([, value]) => value || value === 0));
   }
 
   function mount(box, options, api) {
-    const { getToken, token, tenantId, customerId, theme, compact, title = "Usage and cost" } = options;
+    const { getToken, token, tenantId, customerId, theme, compact, radius, title = "Usage and cost" } = options;
     const base = api.href.replace(/\/+$/, "");
     const host = element("div"), panel = element("div"), root = host.attachShadow({ mode: "closed" }), stop = new AbortController(), end = stop.signal;
     let held = token; // until exchanged, if others follow
@@ -56,7 +55,7 @@
 
     async function newToken() {
       // At most once a second, whatever asks.
-      await sleep(Math.max(0, 1 - (Date.now() - askedAt) / 1000));
+      await sleep(1 - (Date.now() - askedAt) / 1e3);
       askedAt = Date.now();
       try {
         held = await within(20, end.aborted || getToken());
@@ -68,7 +67,7 @@
     }
 
     async function post() {
-      const asked = { method: "POST", credentials: "omit", headers: { "Content-Type": "application/json" } };
+      const asked = { method: "POST", headers: { "Content-Type": "application/json" } };
       asked.body = JSON.stringify(held ? { token: held } : { tenantId, customerRef: customerId });
       try {
         const response = await within(10, fetch(base + "/v1/widget/frames", asked));
@@ -96,7 +95,7 @@
       frame = live = null;
     }
 
-    // A new one each time: a new address for the old one were a step in the history.
+    // A new one each time: another address would be a step Back.
     function build(src) {
       const made = frame = element("iframe");
       Object.assign(made, { title, className: "waiting", referrerPolicy: "no-referrer", sandbox: "allow-scripts allow-same-origin allow-downloads", scrolling: "no", src });
@@ -108,7 +107,6 @@
     async function open() {
       if (busy || end.aborted) { return; }
       busy = true;
-      clearTimeout(timer);
       try {
         const given = await exchange();
         if (end.aborted) { return; }
@@ -124,8 +122,8 @@
 
     function later(seconds) {
       clearTimeout(timer);
-      due = Date.now() + seconds * 1000;
-      timer = setTimeout(wake, seconds * 1000);
+      due = Date.now() + seconds * 1e3;
+      timer = setTimeout(wake, seconds * 1e3);
     }
 
     const backOff = (least) => later(Math.max(least, RETRIES[failures] ?? 60));
@@ -152,7 +150,7 @@
 
     function hear({ data, source, origin }) {
       if (source !== frame?.contentWindow || origin !== api.origin || data?.stripemeter !== 1) { return; }
-      if (data.type === "size" && data.height > 0) { frame.style.height = Math.min(data.height, 30000) + "px"; }
+      if (data.type === "size" && data.height > 0) { frame.style.height = Math.min(data.height, 3e4) + "px"; }
       if (data.type === "ended") { ended(data.renewable); }
       if (data.type === "ready") {
         live = panel.hidden = true;
@@ -170,21 +168,21 @@
         opened?.fail();
       }
       if (busy) { return; }
-      failures = Date.now() - since < 30000 ? failures + 1 : 0;
+      failures = Date.now() - since < 3e4 ? failures + 1 : 0;
       backOff(0);
     }
 
     root.adoptedStyleSheets = [sheet];
     root.append(panel);
     panel.role = "status";
-    panel.style.colorScheme = /^(light|dark)$/.test(theme) ? theme : "light dark";
+    panel.style = `border-radius: ${radius}px; color-scheme: ${/^(light|dark)$/.test(theme) ? theme : "light dark"}`;
     skeleton();
     addEventListener("message", hear, stop);
     document.addEventListener("visibilitychange", wake, stop);
     box.append(host);
     open();
     return {
-      refresh() { if (live) { tell({ type: "refresh" }); } else if (Date.now() > askedAt + 5000) { open(); } },
+      refresh() { if (live) { tell({ type: "refresh" }); } else if (Date.now() > askedAt + 5e3) { open(); } },
       destroy() {
         stop.abort();
         clearTimeout(timer);

@@ -64,6 +64,7 @@ class Usage:
     """A customer's usage at an instant. as_of: all received before it is in the numbers.
 
     span: the billing period that most of the metrics share.
+    idle_span: the one that it would be if nothing had been used; None: the same.
     """
 
     metrics: Sequence[MetricUsage]
@@ -71,14 +72,18 @@ class Usage:
     as_of: datetime
     folded_at: datetime | None
     backlog: Backlog
+    idle_span: Span | None = None
 
     def narrowed(self, metrics: Collection[str]) -> "Usage":
-        """Only these metrics. as_of and folded_at stay: they are of whatever was used."""
+        """Only these metrics. as_of and folded_at stay: they are of whatever was used.
+
+        Where none of them was used, the period does not tell of others that were.
+        """
         kept = [metric for metric in self.metrics if metric.metric in metrics]
         return replace(
             self,
             metrics=kept,
-            span=_most_common([metric.span for metric in kept]) or self.span,
+            span=_most_common([metric.span for metric in kept]) or self.idle_span or self.span,
             backlog=self.backlog.narrowed(metrics),
         )
 
@@ -158,13 +163,15 @@ def of_customer(
             last = carry.carried(session, tenant_id, customer_ref, row.metric, row.start_at)
         if last is not None or row.set_aside:
             metrics.append(_metric_usage(row, last, waiting))
-    spans = [metric.span for metric in metrics] or [_span(row) for row in known if row.is_held]
+    held = _most_common([_span(row) for row in known if row.is_held])
+    idle = span or held or calendar_month(now)
     return Usage(
         metrics=metrics,
-        span=span or _most_common(spans) or calendar_month(now),
+        span=span or _most_common([metric.span for metric in metrics]) or idle,
         as_of=since or now,
         folded_at=max((row.folded_at for row in known if row.folded_at), default=None),
         backlog=waiting,
+        idle_span=idle,
     )
 
 

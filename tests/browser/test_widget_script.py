@@ -466,6 +466,48 @@ def test_a_server_that_is_busy_is_given_its_time(embedded: Embedded) -> None:
     embedded.frame()
 
 
+# The clock on the wall, and how far it is set back.
+WALL = "const wall = Date.now; window.back = 0; Date.now = () => wall() - window.back;"
+
+
+def test_a_clock_that_is_set_back_delays_nothing(embedded: Embedded) -> None:
+    """As at a correction by the network: an hour, or the millisecond by which a timer is early."""
+    embedded.meter.failing["/v1/widget/frames"] = Given(503)
+    for milliseconds in (3_600_000, 1):
+        embedded.open(clock=True)
+        expect(embedded.panel()).to_contain_text("cannot be loaded right now")
+        embedded.page.evaluate(f"{WALL} window.back = {milliseconds}")
+        before, asked = exchanges(embedded), embedded.host.tokens_asked
+        embedded.pass_time(10)
+        assert exchanges(embedded) >= before + 2
+        embedded.meter.customers = {}
+        embedded.meter.failing.clear()
+        embedded.pass_time(20)
+        assert embedded.host.tokens_asked > asked
+        embedded.meter.customers = {"smw_1": "Ada"}
+        embedded.meter.failing["/v1/widget/frames"] = Given(503)
+        embedded.page.close()
+    embedded.complaints()
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_whatever_is_refused_for_long_is_asked_for_seldom(embedded: Embedded, status: int) -> None:
+    embedded.open(clock=True)
+    embedded.frame()
+    refused = ("/v1/widget/frames", "/widget/usage", "/widget/session", "/widget/activity")
+    embedded.meter.failing |= dict.fromkeys(refused, Given(status))
+    embedded.meter.asked.clear()
+    embedded.pass_time(120)
+    for _ in range(72):
+        embedded.page.clock.run_for(15_000)
+        embedded.page.wait_for_timeout(30)
+    asked = [each.path.partition("?")[0] for each in embedded.meter.asked]
+    # Twenty minutes at one every fifteen seconds, and the first ones sooner.
+    assert all(asked.count(path) <= 100 for path in asked)
+    assert embedded.host.tokens_asked <= 30
+    embedded.complaints()
+
+
 def test_an_answer_that_never_comes_is_given_up(embedded: Embedded) -> None:
     embedded.meter.hung = ["/v1/widget/frames"]
     embedded.open(clock=True)

@@ -44,7 +44,7 @@
     const base = api.href.replace(/\/+$/, "");
     const host = element("div"), panel = element("div"), root = host.attachShadow({ mode: "closed" }), stop = new AbortController(), end = stop.signal;
     let held = token; // until exchanged, if others follow
-    let frame, live, busy, opened, logged, timer, failures = 0, due = Infinity, since = 0, askedAt = 0;
+    let frame, live, busy, opened, logged, timer, failures = 0, due, since = 0, askedAt = 0;
 
     function draw(...children) {
       panel.hidden = false;
@@ -55,7 +55,7 @@
 
     async function newToken() {
       // At most once a second, whatever asks.
-      await sleep(1 - (Date.now() - askedAt) / 1e3);
+      await sleep(Math.min(1, 1 - (Date.now() - askedAt) / 1e3));
       askedAt = Date.now();
       try {
         held = await within(20, end.aborted || getToken());
@@ -122,16 +122,16 @@
 
     function later(seconds) {
       clearTimeout(timer);
-      due = Date.now() + seconds * 1e3;
-      timer = setTimeout(wake, seconds * 1e3);
+      due = 0;
+      timer = setTimeout(() => { due = 1; wake(); }, seconds * 1e3);
     }
 
     const backOff = (least) => later(Math.max(least, RETRIES[failures] ?? 60));
 
     // Hidden or taken out, it asks for nothing until it is seen.
     function wake() {
-      if (document.hidden || !host.isConnected || Date.now() < due) { return; }
-      due = Infinity;
+      if (document.hidden || !host.isConnected || !due) { return; }
+      due = 0;
       open();
     }
 

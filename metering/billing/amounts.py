@@ -1,6 +1,6 @@
 """What quantities cost, by the one pricing function; whole minor units, as an invoice bills."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -55,3 +55,11 @@ def total(lines: Sequence[Amounts]) -> Amounts | None:
         sum(line.low for line in lines),
         sum(line.high for line in lines),
     )
+
+
+def by_currency(lines: Iterable[Amounts | None]) -> list[Amounts]:
+    """The total of each currency, by its code; lines without a price have no part in them."""
+    priced = [line for line in lines if line is not None]
+    codes = sorted({line.currency.code for line in priced})
+    sums = (total([line for line in priced if line.currency.code == code]) for code in codes)
+    return [each for each in sums if each is not None]

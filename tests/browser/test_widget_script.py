@@ -675,6 +675,19 @@ def test_it_looks_often_after_a_change_or_a_gesture_and_seldom_else(embedded: Em
     assert 9 <= polls(embedded) - before <= 11
 
 
+def test_time_alone_makes_it_look_no_more_often(embedded: Embedded) -> None:
+    embedded.open(clock=True)
+    frame = embedded.frame()
+    embedded.pass_time(75)
+    embedded.meter.step += 1
+    frame.evaluate("document.getElementById('number').dataset.former = 'yes'")
+    embedded.pass_time(17)
+    expect(frame.locator("#number")).not_to_have_attribute("data-former", "yes")
+    before = polls(embedded)
+    embedded.pass_time(30)
+    assert 1 <= polls(embedded) - before <= 3
+
+
 def test_what_has_not_changed_is_left_alone_and_is_as_old_as_it_is(embedded: Embedded) -> None:
     embedded.open(clock=True)
     frame = embedded.frame()

@@ -74,6 +74,7 @@ class Meter:
     age: float = 3
     extra: str = ""
     number: int = 100
+    step: int = 0
     down: bool = False
     hanging: threading.Event = field(default_factory=threading.Event)
     hung: list[str] = field(default_factory=list)
@@ -183,7 +184,8 @@ class Meter:
         return Given(200, answer, "application/json")
 
     def _etag(self, customer: str) -> str:
-        return f'"{customer}-{self.number}"'
+        # What stands behind the hyphen is the time.
+        return f'"{customer}.{self.number}-{self.step}"'
 
     def _poll(self, asked: Asked, customer: str) -> Given:
         headers = {"ETag": self._etag(customer), "X-Widget-As-Of-Age": str(self.age)}

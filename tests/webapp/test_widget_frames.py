@@ -119,7 +119,7 @@ def secret_of(document: str) -> str:
 
 
 def etag_of(document: str) -> str:
-    found = re.search(r'data-etag="([0-9a-f]+)"', document)
+    found = re.search(r"""data-etag='"([0-9a-f]+-[0-9]+)"'""", document)
     assert found is not None
     return found[1]
 
@@ -186,6 +186,20 @@ def test_a_poll_says_that_nothing_has_changed_until_it_has(
     assert changed.status_code == 200
     assert "$2.50" in changed.text
     assert frame.poll().status_code == 304
+
+
+def test_time_alone_changes_only_what_stands_behind_the_hyphen(
+    open_frame: Any, use: Any, priced: None, clock: Clock
+) -> None:
+    use(250)
+    frame = open_frame()
+    state, step = frame.etag.split("-")
+    clock.at += timedelta(minutes=5)
+    assert frame.poll().status_code == 200
+    assert frame.etag == f"{state}-{int(step) + 1}"
+    use(1)
+    assert frame.poll().status_code == 200
+    assert not frame.etag.startswith(state)
 
 
 def test_what_is_not_counted_yet_is_said_and_makes_the_numbers_old(

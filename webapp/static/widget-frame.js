@@ -127,6 +127,8 @@
     if (events) { htmx.trigger(events, "htmx:abort"); }
   }
 
+  function stateOf(tag) { return (tag || "").split("-")[0]; }
+
   function isOurs(xhr) { return xhr.getResponseHeader("X-Widget-As-Of-Age") !== null; }
 
   function answered(xhr) {
@@ -139,9 +141,13 @@
     }
     asOf = instant(xhr.getResponseHeader("X-Widget-As-Of-Age"));
     if (xhr.status === 200) {
+      const before = etag;
       etag = xhr.getResponseHeader("ETag");
-      fastUntil = performance.now() + A_MINUTE;
-      refreshActivity();
+      // Behind the hyphen is the time, which makes estimates move though nothing was used.
+      if (stateOf(before) !== stateOf(etag)) {
+        fastUntil = performance.now() + A_MINUTE;
+        refreshActivity();
+      }
     }
     recovered();
     scheduleNext();

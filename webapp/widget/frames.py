@@ -29,7 +29,11 @@ A_SCRIPT_IS_KEPT = 300
 
 @dataclass(frozen=True)
 class Shown:
-    """What a widget shows. etag: changes when any of it does.  as_of_age: in seconds."""
+    """What a widget shows.
+
+    etag: changes when any of it does; behind its hyphen alone, when nothing but time has passed.
+    as_of_age: in seconds.
+    """
 
     etag: str
     as_of_age: float
@@ -152,9 +156,9 @@ def _shown(session: Session, seen: WidgetSession, asked: Options) -> Shown:
     as_of = usage.as_of(session, seen.tenant_id, now=g.now)
     state = mark.of_customer(session, seen.tenant_id, seen.customer_ref, now=g.now)
     step = int(g.now.timestamp()) // STEP_SECONDS
-    parts = (version(), state, str(step), repr(seen.metrics), repr(asked))
-    etag = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
-    return Shown(etag, max(0.0, (g.now - as_of).total_seconds()))
+    parts = (version(), state, repr(seen.metrics), repr(asked))
+    digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
+    return Shown(f"{digest}-{step}", max(0.0, (g.now - as_of).total_seconds()))
 
 
 @cache

@@ -7,7 +7,7 @@ from decimal import Decimal
 from types import ModuleType
 from typing import ClassVar
 
-from metering.billing.amounts import Amounts, total
+from metering.billing.amounts import Amounts, by_currency
 from metering.billing.days import LineDays
 from metering.billing.projection import Line, Projection, is_early
 from metering.catalog.period import Span
@@ -91,7 +91,7 @@ def page(
 ) -> Page:
     """only: the metrics that the widget's token is limited to."""
     look = Look(options, now)
-    span, currencies = projected.span, _by_currency(projected.lines)
+    span, currencies = projected.span, by_currency(line.amounts for line in projected.lines)
     by_metric = {each.line.usage.metric: each for each in days}
     lines = [
         by_metric.get(line.usage.metric, LineDays(line, ()))
@@ -124,14 +124,6 @@ def _by_cost(line: Line) -> tuple[bool, int, str]:
     """What costs most stands first; what has no price, last."""
     amount = line.amounts.current if line.amounts else 0
     return line.amounts is None, -amount, rows.name_of(line)
-
-
-def _by_currency(lines: Sequence[Line]) -> list[Amounts]:
-    """What is to pay in each currency; one, but for prices that differ in it."""
-    priced = [line.amounts for line in lines if line.amounts is not None]
-    codes = sorted({amounts.currency.code for amounts in priced})
-    sums = [total([each for each in priced if each.currency.code == code]) for code in codes]
-    return [each for each in sums if each is not None]
 
 
 def _left(span: Span, look: Look) -> str:
@@ -242,7 +234,7 @@ def _rest_title(lines: Sequence[LineDays], say: Figures) -> str:
     if not lines:
         return ""
     title = sentences.counted(len(lines), words.REST, say)
-    sums = _by_currency([each.line for each in lines])
+    sums = by_currency(each.line.amounts for each in lines)
     amounts = [say.amount(each.current, each.currency) for each in sums]
     return words.REST_COST.format(metrics=title, amount=" + ".join(amounts)) if amounts else title
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from metering.billing.amounts import Amounts, total
+from metering.billing.amounts import by_currency
 from metering.billing.days import LineDays
 from metering.billing.projection import Projection
 from pricing.money import show
@@ -16,13 +16,15 @@ Row = tuple[object, ...]
 
 
 def rows(projected: Projection, by_day: Sequence[LineDays]) -> Iterator[Row]:
-    """`day` rows add up to the metric's `total` row in money, and those to the last row of each
-    currency. Amounts are in major units; no amount means no price, never nothing to pay."""
+    """`day` rows add up to the `metric` row in money, and those to the `total` of each currency.
+
+    Amounts are in major units; no amount means no price, never nothing to pay.
+    """
     as_of = wire.instant(projected.usage.as_of)
     for each in by_day:
         yield from _metric(each, as_of)
     start, end = projected.span.start_at, projected.span.end_at
-    for sums in _by_currency(projected):
+    for sums in by_currency(line.amounts for line in projected.lines):
         money = (show(sums.current, sums.currency), sums.currency.code.upper())
         yield (
             "total", None, None, None, wire.instant(start), wire.instant(end), None, *money, as_of,
@@ -59,11 +61,3 @@ def _note(each: LineDays) -> str | None:
     if usage.set_aside:
         notes.append(f"{usage.set_aside} events came too late for the period and are set aside")
     return "; ".join(notes) or None
-
-
-def _by_currency(projected: Projection) -> list[Amounts]:
-    """What is to pay in each currency; one, but for prices that differ in it."""
-    priced = [line.amounts for line in projected.lines if line.amounts is not None]
-    codes = sorted({amounts.currency.code for amounts in priced})
-    sums = [total([each for each in priced if each.currency.code == code]) for code in codes]
-    return [each for each in sums if each is not None]

@@ -32,6 +32,7 @@ from metering.tenancy.models import (
     WidgetFrame,
     WidgetToken,
 )
+from metering.tenancy.widgets import LONGEST_TTL
 
 SHARDS = 8
 KEYED_REQUESTS_KEPT = timedelta(days=30)
@@ -398,7 +399,9 @@ def prune(session: Session, *, now: datetime) -> None:
     session.execute(text(_OLD_WEBHOOKS), {"before": now - WEBHOOKS_KEPT})
     session.execute(delete(ConsoleLink).where(ConsoleLink.expires_at < now - timedelta(days=1)))
     session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now))
+    # A token lives for a day at most, and what it opened ends with it: every look of every
+    # customer's makes a row, and a week of those would be most of the database.
+    spent = now - timedelta(seconds=LONGEST_TTL)
+    session.execute(delete(WidgetFrame).where(WidgetFrame.made_at < spent))
     ended = now - WIDGET_TOKENS_KEPT
-    # A token lives for a day at most: what it opened before that is of no use either.
-    session.execute(delete(WidgetFrame).where(WidgetFrame.made_at < ended))
     session.execute(delete(WidgetToken).where(WidgetToken.expires_at < ended))

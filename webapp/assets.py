@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import posixpath
 from functools import cache
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def install(app: Flask) -> None:
     @app.after_request
     def keep(response: Response) -> Response:
         if request.endpoint == "static" and response.status_code == 200:
-            filename = (request.view_args or {}).get("filename", "")
+            # A file has many spellings (`./a.css`, `b/../a.css`): what is kept of it is kept once.
+            filename = posixpath.normpath((request.view_args or {}).get("filename", ""))
             if request.args.get("v") == fingerprint(filename):
                 response.headers["Cache-Control"] = f"public, max-age={A_YEAR}, immutable"
             squeezed(response, filename)

@@ -11,6 +11,7 @@ be searched to the end.
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -19,12 +20,24 @@ from metering.catalog.period import calendar_month
 from metering.counters.backlog import BACKLOG_SEARCHED
 
 
-def of_customer(session: Session, tenant_id: str, customer_ref: str, *, now: datetime) -> str:
+def of_customer(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metrics: Sequence[str] | None = None,
+    *,
+    now: datetime,
+) -> str:
     """32 hex digits; the same only while nothing was written that the customer's numbers,
-    days, prices and names are made of, and no billing period began or ended."""
+    days, prices and names are made of, and no billing period began or ended.
+
+    metrics: only of these, with every billing period of the customer's; None: of all. Whoever may
+    not see what another metric counts is not to see that it counts either.
+    """
     parameters = {
         "tenant_id": tenant_id,
         "customer_ref": customer_ref,
+        "metrics": None if metrics is None else list(metrics),
         "now": now,
         "most": BACKLOG_SEARCHED,
     }
@@ -60,6 +73,7 @@ def _versions(rows: str) -> str:
     return f"(SELECT count(*), bit_xor(hashtidextended(ctid, xmin::text::bigint)) FROM {rows})"
 
 
+_ASKED = "(%(metrics)s::text[] IS NULL OR {0} = ANY(%(metrics)s))"
 # Whatever changes a counter's segments or members changes its row. The backlog is searched as far
 # as `counters.backlog` does; what is set aside in a period that is long over is not shown. Whose
 # an item is decides who pays its price. LATERAL with OFFSET 0: each row by its key.
@@ -67,12 +81,14 @@ _SEEN = f"""
 WITH counted AS MATERIALIZED (
     SELECT c.metric, c.ctid, c.xmin FROM counters c
     WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
+      AND {_ASKED.format("c.metric")}
 ), billed AS MATERIALIZED (
     SELECT b.metric, b.item_id, b.start_at, b.end_at, b.ctid, b.xmin FROM billing_periods b
     WHERE b.tenant_id = %(tenant_id)s AND b.customer_ref = %(customer_ref)s
 ), aside AS MATERIALIZED (
     SELECT s.metric, s.ctid, s.xmin FROM set_aside s
     WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
+      AND {_ASKED.format("s.metric")}
       AND s.period_start >= least(%(now)s::timestamptz - interval '63 days',
                                   (SELECT min(start_at) FROM billed WHERE end_at > %(now)s))
 ), used AS MATERIALIZED (
@@ -110,10 +126,10 @@ WITH counted AS MATERIALIZED (
     FROM (SELECT idempotency_key, ctid, xmin FROM unfolded
           WHERE tenant_id = %(tenant_id)s ORDER BY recorded_at LIMIT %(most)s) AS u
     CROSS JOIN LATERAL (
-        SELECT customer_ref FROM events
+        SELECT customer_ref, metric FROM events
         WHERE tenant_id = %(tenant_id)s AND idempotency_key = u.idempotency_key OFFSET 0
     ) AS e
-    WHERE e.customer_ref = %(customer_ref)s
+    WHERE e.customer_ref = %(customer_ref)s AND {_ASKED.format("e.metric")}
 )
 SELECT *
 FROM {_versions("counted")} AS counters,

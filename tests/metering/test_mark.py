@@ -288,6 +288,33 @@ def test_neither_another_customers_usage_nor_another_tenants_changes_it(
     assert (other.has_changed(), cus_1.has_changed()) == (True, False)
 
 
+def test_what_one_may_not_see_does_not_change_it(cus_1: Customer) -> None:
+    """Who sees some metrics only is not told when another counts; of their own all is seen."""
+
+    def of(*metrics: str) -> str:
+        with unit_of_work(cus_1.session):
+            return mark.of_customer(cus_1.session, cus_1.tenant, "cus_1", metrics, now=NOW)
+
+    cus_1.use("a", metric="tokens")
+    cus_1.fold()
+    hidden = of("api_calls")
+    cus_1.use("b", metric="tokens")
+    assert of("api_calls") == hidden
+    cus_1.fold()
+    assert of("api_calls") == hidden
+    cus_1.use("late", SEPTEMBER, metric="tokens")
+    cus_1.fold()
+    assert of("api_calls") == hidden
+    seen = of("tokens", "api_calls")
+    cus_1.use("c", metric="tokens")
+    assert of("tokens", "api_calls") != seen
+    cus_1.use("d")
+    waiting = of("api_calls")
+    assert waiting != hidden
+    cus_1.fold()
+    assert of("api_calls") != waiting
+
+
 def test_of_two_transactions_the_one_that_began_first_and_ended_last_is_seen(
     cus_1: Customer, engine: Engine
 ) -> None:

@@ -47,3 +47,20 @@ def test_only_the_head_is_sent_where_only_it_is_asked_for(client: FlaskClient) -
     head = client.head(f"/static/{SCRIPT}", headers={"Accept-Encoding": "gzip"}, buffered=True)
     assert head.status_code == 200
     assert head.data == b""
+
+
+def test_a_file_is_kept_once_however_its_address_is_spelt(client: FlaskClient) -> None:
+    """Else whoever asks for `././a.css`, `./././a.css` and so on fills the memory."""
+    kept = (assets._gzipped, assets.fingerprint)
+    client.get("/static/widget.css", headers={"Accept-Encoding": "gzip"}, buffered=True)
+    before = [each.cache_info().currsize for each in kept]
+    for spelt in (
+        "./widget.css",
+        "././widget.css",
+        "vendor/../widget.css",
+        "vendor/.././widget.css",
+    ):
+        asked = {"Accept-Encoding": "gzip"}
+        answer = client.get(f"/static/{spelt}", headers=asked, buffered=True)
+        assert answer.headers["Content-Encoding"] == "gzip"
+    assert [each.cache_info().currsize for each in kept] == before

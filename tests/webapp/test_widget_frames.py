@@ -256,6 +256,41 @@ def test_a_token_for_some_metrics_shows_no_others(open_frame: Any, use: Any, pri
         assert "hidden_metric" not in text
 
 
+def test_a_token_for_some_metrics_does_not_tell_when_others_are_used(
+    open_frame: Any, use: Any, priced: None
+) -> None:
+    use(250)
+    use(1, metric="hidden_metric")
+    frame = open_frame(metrics=["api_calls"])
+    assert frame.poll().status_code == 304
+    for counted in (False, True):
+        use(1, metric="hidden_metric", counted=counted)
+        assert frame.poll().status_code == 304
+    use(1)
+    assert frame.poll().status_code == 200
+
+
+def test_the_statement_does_not_say_what_the_operator_tries(
+    open_frame: Any, use: Any, session: Session, tenant: str
+) -> None:
+    """Why there is no price names test prices, Stripe's objects and commands to type."""
+    use(250)
+    with unit_of_work(session):
+        wanted = {
+            "metric": "api_calls",
+            "price": from_config(TIERS),
+            "effective_from": NOON - timedelta(days=60),
+            "is_shadow": True,
+        }
+        mappings.create(session, tenant, mappings.id_of(None), wanted, now=NOON)
+    [metric] = [
+        row
+        for row in csv.DictReader(io.StringIO(open_frame().get("/widget/statement").text))
+        if row["row"] == "metric"
+    ]
+    assert (metric["amount"], metric["note"]) == ("", "no price")
+
+
 def test_a_frame_shows_its_customer_and_nobody_else(open_frame: Any, use: Any) -> None:
     use(7341, customer="c2", resource="r-of-c2")
     frame = open_frame()

@@ -137,6 +137,8 @@ def test_what_is_not_counted_yet_and_what_never_will_be_is_said() -> None:
     assert page(replace(calls, set_aside=0), backlog=Backlog({"a": 150}, {}, True)).notes == [
         "At least 150 events are still being counted."
     ]
+    # Others' backlog is nobody else's to hear of.
+    assert page(replace(calls, set_aside=0), backlog=Backlog({}, {}, True)).notes == []
 
 
 NAMES = [

@@ -1,8 +1,10 @@
 """What a widget says of a metric: how its cost comes about, and what the next unit costs."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +164,12 @@ def test_the_price_table_adds_up() -> None:
 )  # fmt: skip
 def test_a_unit_is_told_from_its_plural_only_where_it_is_plain(unit: str, one: str) -> None:
     assert sentences.unit(unit, one=True) == one
+
+
+def test_no_sentence_is_kept_that_nothing_says() -> None:
+    web = Path(words.__file__).parent.parent
+    sources = [*(web / "widget").glob("*.py"), *(web / "templates" / "widget").glob("*.html")]
+    said = "".join(path.read_text() for path in sources if path.name != "words.py")
+    names = [name for name in vars(words) if name.isupper()]
+    assert len(names) > 100
+    assert [name for name in names if not re.search(rf"\bwords\.{name}\b", said)] == []

@@ -154,7 +154,7 @@ def _page(session: Session, seen: WidgetSession, asked: Options) -> presenters.P
 def _shown(session: Session, seen: WidgetSession, asked: Options) -> Shown:
     """Asked before the numbers are read: what changes in between is shown at the next look."""
     as_of = usage.as_of(session, seen.tenant_id, now=g.now)
-    state = mark.of_customer(session, seen.tenant_id, seen.customer_ref, now=g.now)
+    state = mark.of_customer(session, seen.tenant_id, seen.customer_ref, seen.metrics, now=g.now)
     step = int(g.now.timestamp()) // STEP_SECONDS
     parts = (version(), state, repr(seen.metrics), repr(asked))
     digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]

@@ -251,7 +251,8 @@ def _empty(projected: Projection, say: Figures) -> list[str]:
 
 def _notes(projected: Projection, say: Figures) -> list[str]:
     said, backlog = [], projected.usage.backlog
-    if backlog.is_lower_bound:
+    # Of a backlog that is too long to be searched nothing is known: the age of the numbers tells.
+    if backlog.is_lower_bound and backlog.events:
         said.append(words.COUNTING_AT_LEAST.format(count=say.quantity(backlog.events)))
     elif backlog.events:
         said.append(sentences.counted(backlog.events, words.COUNTING, say))

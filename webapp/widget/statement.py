@@ -55,7 +55,8 @@ def _metric(each: LineDays, as_of: str) -> Iterator[Row]:
 def _note(each: LineDays) -> str | None:
     usage, notes = each.line.usage, []
     if each.line.amounts is None:
-        notes.append(f"no amount: {each.line.price.why_not}")
+        # Why is the operator's to know: it may name a test price, an item or what to type.
+        notes.append("no price")
     if usage.unfolded:
         notes.append(f"{usage.unfolded} events are still being counted")
     if usage.set_aside:

@@ -63,7 +63,6 @@ MEANS_BAND = "In brackets: what a quieter and a busier rest of the period would 
 # A metric.
 INCLUDED = "included"
 NO_PRICE = "no price"
-PERIOD_OF_ITS_OWN = "{period}"
 EACH = "Each {unit} costs {rate}."
 OF_INCLUDED = "{used} of {most} included {units} used"
 OF_BOUGHT = "{used} of {most} {units} for {amount} used"
@@ -123,12 +122,11 @@ MARK_PACKAGE = "{used} of this package’s {size}"
 PRICES = "Prices"
 PRICES_OF = "Prices of {name}"
 COLUMN_UNITS, COLUMN_EACH, COLUMN_USED_THERE, COLUMN_COMES_TO = "Units", "Each", "Used", "Comes to"
-UP_TO, FROM_TO, OVER, ALL_UNITS = "up to {upper}", "{lower} – {upper}", "above {lower}", "all"
+UP_TO, FROM_TO, OVER = "up to {upper}", "{lower} – {upper}", "above {lower}"
 TIER_FLAT = "{each} + {amount}"
 TIER_ONLY_FLAT = "{amount} at once"
 HERE = "you are here"
 TO_MINIMUM, TO_MAXIMUM = "Up to the minimum", "Down to the maximum"
-TOTAL = "Together"
 
 # The rest, and what is still to be said.
 REST = ("1 more metric", "{count} more metrics")

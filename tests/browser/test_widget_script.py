@@ -342,6 +342,17 @@ def test_destroyed_while_it_opens_it_does_not_come_back(embedded: Embedded) -> N
     assert embedded.own_complaints() == []
 
 
+def test_a_page_that_is_left_while_it_opens_complains_of_nothing(embedded: Embedded) -> None:
+    embedded.meter.hung = ["/v1/widget/frames"]
+    page = embedded.open()
+    for _ in range(5):
+        before = len(embedded.meter.of("/v1/widget/frames"))
+        page.goto(embedded.host.address)
+        embedded.comes(lambda before=before: len(embedded.meter.of("/v1/widget/frames")) > before)
+    page.goto("about:blank")
+    assert embedded.own_complaints() == []
+
+
 def test_a_token_that_is_not_given_is_said_and_may_be_asked_for_again(embedded: Embedded) -> None:
     embedded.host.token_status = 500
     page = embedded.open()

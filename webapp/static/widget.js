@@ -118,7 +118,7 @@
         held = getToken ? null : token;
         if (getToken || !token) { later(Math.max(5, given.expiresInSeconds * 0.8)); }
       } catch (problem) {
-        await sleep(.1); // a page that is left is silent
+        await sleep(.1); // a page left is silent
         failed(problem);
       } finally { busy = opened = null; }
     }

@@ -59,7 +59,7 @@ class Embedded:
                 return each
         return None
 
-    def _comes(self, held: Any, seconds: float = 5) -> bool:
+    def _comes(self, held: Any, seconds: float = 15) -> bool:
         # The browser's messages are handled only while Playwright waits.
         def step() -> bool:
             self.page.wait_for_timeout(20)

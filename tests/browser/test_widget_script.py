@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Frame, Page, expect
 
-from tests.browser.conftest import Tabs
+from tests.browser.conftest import Tabs, overflow
 from tests.browser.widget_server import STATIC, Given, Host, Meter, both, until
 
 # The page cannot look into the widget; the tests have to.
@@ -32,10 +33,12 @@ class Embedded:
         self._tabs, self.meter, self.host = tabs, meter, host
         self.page: Page
 
-    def open(self, options: str = RENEWING, *, peek: bool = True, clock: bool = False) -> Page:
-        """Open the page. clock: its time moves only when it is told to."""
+    def open(
+        self, options: str = RENEWING, *, peek: bool = True, clock: bool = False, **settings: Any
+    ) -> Page:
+        """Open the page. clock: its time moves when it is told to, besides going on by itself."""
         self.host.script = self.host.script or START.replace("{options}", options)
-        self.page = self._tabs.open()
+        self.page = self._tabs.open(**settings)
         if peek:
             self.page.add_init_script(PEEK)
         if clock:
@@ -56,7 +59,7 @@ class Embedded:
                 return each
         return None
 
-    def _comes(self, held: Any, seconds: float = 5) -> bool:
+    def _comes(self, held: Any, seconds: float = 15) -> bool:
         # The browser's messages are handled only while Playwright waits.
         def step() -> bool:
             self.page.wait_for_timeout(20)
@@ -339,6 +342,17 @@ def test_destroyed_while_it_opens_it_does_not_come_back(embedded: Embedded) -> N
     assert embedded.own_complaints() == []
 
 
+def test_a_page_that_is_left_while_it_opens_complains_of_nothing(embedded: Embedded) -> None:
+    embedded.meter.hung = ["/v1/widget/frames"]
+    page = embedded.open()
+    for _ in range(5):
+        before = len(embedded.meter.of("/v1/widget/frames"))
+        page.goto(embedded.host.address)
+        embedded.comes(lambda before=before: len(embedded.meter.of("/v1/widget/frames")) > before)
+    page.goto("about:blank")
+    assert embedded.own_complaints() == []
+
+
 def test_a_token_that_is_not_given_is_said_and_may_be_asked_for_again(embedded: Embedded) -> None:
     embedded.host.token_status = 500
     page = embedded.open()
@@ -369,6 +383,26 @@ def test_a_token_that_never_comes_is_waited_for_no_longer_than_20_seconds(
     embedded.pass_time(22)
     expect(embedded.panel()).to_contain_text("Your usage cannot be shown right now.")
     assert "no answer in 20 s" in embedded.own_complaints()[0]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("state", ["waiting", "failed", "live"])
+def test_axe_finds_nothing_wrong_with_what_stands_beside_the_frame(
+    embedded: Embedded, theme: str, state: str
+) -> None:
+    embedded.meter.hung = ["/v1/widget/frames"] if state == "waiting" else []
+    embedded.host.token_status = 500 if state == "failed" else 200
+    embedded.host.body = f"<main>{embedded.host.body}</main>"
+    options = RENEWING.replace("{", f"{{theme: '{theme}', ", 1)
+    page = embedded.open(options, bypass_csp=True, viewport={"width": 320, "height": 800})
+    if state == "live":
+        embedded.frame()
+    else:
+        says = {"waiting": "Loading your usage", "failed": "cannot be shown"}[state]
+        expect(embedded.panel()).to_contain_text(says)
+    assert Axe().run(page).response["violations"] == []
+    assert overflow(page) == 0
+    embedded.complaints()
 
 
 def test_tokens_are_not_asked_for_in_a_loop_when_none_is_given(embedded: Embedded) -> None:
@@ -719,12 +753,12 @@ def test_what_has_not_changed_is_left_alone_and_is_as_old_as_it_is(embedded: Emb
     assert 90 <= shown <= 92
     asked = embedded.meter.of("/widget/usage")
     assert asked
-    assert {each.headers["if-none-match"] for each in asked} == {'"Ada-100"'}
+    assert {each.headers["if-none-match"] for each in asked} == {'"Ada.100-0"'}
     assert {each.headers["x-widget-session"] for each in asked} == {"secret-2"}
     embedded.meter.number, embedded.meter.age = 101, 0
     embedded.pass_time(3)
     embedded.pass_time(3)
-    assert embedded.meter.of("/widget/usage")[-1].headers["if-none-match"] == '"Ada-101"'
+    assert embedded.meter.of("/widget/usage")[-1].headers["if-none-match"] == '"Ada.101-0"'
     assert int(frame.locator("#age").get_attribute("title") != "")
 
 

@@ -319,7 +319,7 @@ def both() -> Iterator[tuple[Meter, Host]]:
         meter.hanging.set()
 
 
-def until(held: Callable[[], bool], seconds: float = 5) -> bool:
+def until(held: Callable[[], bool], seconds: float = 15) -> bool:
     """Whether it came to hold within these seconds."""
     end = monotonic() + seconds
     while not held():

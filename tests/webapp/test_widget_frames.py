@@ -22,6 +22,7 @@ from pricing.price import from_config
 from tests.support import entry, fold_all, put
 from tests.webapp.support import AppMaker, Clock
 from tests.webapp.test_health import NOBODY_THERE
+from webapp.widget import options
 
 HOST = "https://app.example.com"
 NOON = datetime(2026, 11, 12, 12, 0, tzinfo=UTC)
@@ -188,6 +189,12 @@ def test_a_poll_says_that_nothing_has_changed_until_it_has(
     assert frame.poll().status_code == 304
 
 
+def test_a_tag_that_a_proxy_has_weakened_is_known(open_frame: Any, use: Any, priced: None) -> None:
+    use(250)
+    frame = open_frame()
+    assert frame.get(**{"If-None-Match": f'W/"{frame.etag}"'}).status_code == 304
+
+
 def test_time_alone_changes_only_what_stands_behind_the_hyphen(
     open_frame: Any, use: Any, priced: None, clock: Clock
 ) -> None:
@@ -331,6 +338,20 @@ def test_without_a_living_session_nothing_is_shown(
     assert frame.get(path).status_code == 401
 
 
+def test_nobody_without_a_session_makes_locales_be_read(
+    api: FlaskClient, broken: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are some 190 MB, for as long as the process lives."""
+    read: list[str] = []
+    house = options._locale
+    monkeypatch.setattr(options, "_locale", lambda tag: read.append(tag) or house(tag))
+    for path in ("f/code", "usage", "activity", "statement"):
+        assert api.get(f"/widget/{path}?locale=yav&theme=dark").status_code == 401
+    assert 'data-theme="dark"' in api.get("/widget/f/code?locale=yav&theme=dark").text
+    assert broken.get("/widget/f/code?locale=yav").status_code == 503
+    assert set(read) <= {""}
+
+
 def test_a_session_ends_when_its_token_expires(open_frame: Any, clock: Clock) -> None:
     frame = open_frame()
     clock.at += timedelta(seconds=899)
@@ -440,8 +461,13 @@ def test_the_script_has_one_address_and_is_asked_for_again(api: FlaskClient) -> 
     assert "Accept-Encoding" in plain.headers["Vary"]
 
 
-def test_a_frame_that_cannot_be_made_says_so_on_a_page(make_app: AppMaker, clock: Clock) -> None:
-    broken = make_app(clock, sandbox=False, database_url=NOBODY_THERE).test_client()
+@pytest.fixture
+def broken(make_app: AppMaker, clock: Clock) -> FlaskClient:
+    """An app without a database."""
+    return make_app(clock, sandbox=False, database_url=NOBODY_THERE).test_client()
+
+
+def test_a_frame_that_cannot_be_made_says_so_on_a_page(broken: FlaskClient) -> None:
     answer = broken.get("/widget/f/code")
     assert answer.status_code == 503
     assert answer.mimetype == "text/html"

@@ -127,7 +127,8 @@
     if (events) { htmx.trigger(events, "htmx:abort"); }
   }
 
-  function stateOf(tag) { return (tag || "").split("-")[0]; }
+  // The document says the tag without the quotation marks that stand around it in a header.
+  function stateOf(tag) { return (tag || "").replace(/^W\/|"/g, "").split("-")[0]; }
 
   function isOurs(xhr) { return xhr.getResponseHeader("X-Widget-As-Of-Age") !== null; }
 

@@ -43,7 +43,7 @@
     const { getToken, token, tenantId, customerId, theme, compact, radius, title = "Usage and cost" } = options;
     const base = api.href.replace(/\/+$/, "");
     const host = element("div"), panel = element("div"), root = host.attachShadow({ mode: "closed" }), stop = new AbortController(), end = stop.signal;
-    let held = token; // until exchanged, if others follow
+    let held = token; // until exchanged
     let frame, live, busy, opened, logged, timer, failures = 0, due, since = 0, askedAt = 0;
 
     function draw(...children) {
@@ -95,11 +95,11 @@
       frame = live = null;
     }
 
-    // A new one each time: another address would be a step Back.
+    // Never the old one: that would be a step Back.
     function build(src) {
       const made = frame = element("iframe");
       Object.assign(made, { title, className: "waiting", referrerPolicy: "no-referrer", sandbox: "allow-scripts allow-same-origin allow-downloads", scrolling: "no", src });
-      // Moved, it loads again: in vain, as its address is spent.
+      // Moved, it loads again: in vain, it is spent.
       made.onload = () => { made.onload = () => { if (made === frame) { ended(); } }; };
       root.append(made);
     }
@@ -117,7 +117,10 @@
         logged = null;
         held = getToken ? null : token;
         if (getToken || !token) { later(Math.max(5, given.expiresInSeconds * 0.8)); }
-      } catch (problem) { failed(problem); } finally { busy = opened = null; }
+      } catch (problem) {
+        await sleep(.1); // a page left is silent
+        failed(problem);
+      } finally { busy = opened = null; }
     }
 
     function later(seconds) {
@@ -128,7 +131,7 @@
 
     const backOff = (least) => later(Math.max(least, RETRIES[failures] ?? 60));
 
-    // Hidden or taken out, it asks for nothing until it is seen.
+    // Hidden or taken out, it asks nothing.
     function wake() {
       if (document.hidden || !host.isConnected || !due) { return; }
       due = 0;
@@ -159,7 +162,7 @@
       }
     }
 
-    // isOpen: it takes a new code. What ends as it begins is begun later each time.
+    // isOpen: it takes a code. What ends as it begins is begun later each time.
     function ended(isOpen) {
       live = false;
       if (!isOpen) {

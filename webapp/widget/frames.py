@@ -60,11 +60,11 @@ def brand_sheet(accent: str, radius: str) -> Response:
 @blueprint.get("/widget/f/<code>")
 def document(code: str) -> Response:
     """The frame itself. Its address works once; its document holds the session's secret."""
-    asked = options.read(request.args)
     opened = door.spend(code)
     if opened is None:
-        page = render_template("widget/ended.html", options=asked)
+        page = render_template("widget/ended.html", options=options.of_anyone(request.args))
         return door.framed(make_response(page, 401), ())
+    asked = options.read(request.args)
     seen, session = opened.session, db.session()
     shown = _shown(session, seen, asked)
     page = render_template(
@@ -83,17 +83,17 @@ def document(code: str) -> Response:
 @blueprint.get("/widget/usage")
 def usage_now() -> Response:
     """The frame's content; 304 while nothing of it has changed."""
-    asked = options.read(request.args)
     # A commit, though nothing is written: at a rollback the driver forgets the statements that it
     # has prepared, and to plan the look's takes longer than to run it.
     with unit_of_work(db.session()) as session:
-        response = _looked(session, door.session(), asked)
+        response = _looked(session, door.session(), options.read(request.args))
     return door.private(response)
 
 
 def _looked(session: Session, seen: WidgetSession, asked: Options) -> Response:
     shown = _shown(session, seen, asked)
-    if request.if_none_match.contains(shown.etag):
+    # A proxy that squeezes the answer marks its tag as weak.
+    if request.if_none_match.contains_weak(shown.etag):
         response = Response(status=304)
     else:
         page = _page(session, seen, asked)
@@ -106,8 +106,8 @@ def _looked(session: Session, seen: WidgetSession, asked: Options) -> Response:
 @blueprint.get("/widget/activity")
 def recent_activity() -> Response:
     """The customer's latest events: never their meta, which is the host's own."""
-    asked, session = options.read(request.args), db.session()
-    seen = door.session()
+    seen, session = door.session(), db.session()
+    asked = options.read(request.args)
     found = recent.of_customer(session, seen.tenant_id, seen.customer_ref, seen.metrics, now=g.now)
     events = activity.events(found, asked, now=g.now)
     page = render_template("widget/_activity.html", events=events, words=words)
@@ -131,7 +131,7 @@ def statement_file() -> Response:
 def say_it_in_the_frame(response: Response) -> Response:
     """A frame that cannot be made says so on a page: people read it, and its script tells."""
     if request.endpoint == "widget.document" and response.mimetype == "application/problem+json":
-        page = render_template("widget/failed.html", options=options.read(request.args))
+        page = render_template("widget/failed.html", options=options.of_anyone(request.args))
         door.framed(response, ())
         response.set_data(page)
         response.mimetype = "text/html"

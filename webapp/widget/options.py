@@ -61,6 +61,12 @@ def read(query: Mapping[str, str]) -> Options:
     )
 
 
+def of_anyone(query: Mapping[str, str]) -> Options:
+    """All but the locale, for who may see nothing: a locale's figures are read once and kept, and
+    those of every locale take much memory."""
+    return read({name: query[name] for name in query if name != "locale"})
+
+
 def accent(text: str) -> str | None:
     """Six hex digits, small; None if it is no colour."""
     found = _ACCENT.fullmatch(text)

@@ -16,6 +16,7 @@ from werkzeug.serving import make_server
 from metering.database import unit_of_work
 from metering.tenancy import console
 from tests.browser import chromium
+from tests.browser.embedded import embedded as embedded
 from webapp import create_app
 from webapp.config import Config
 from webapp.extensions import db

@@ -58,7 +58,7 @@ def address(app: Flask) -> Iterator[str]:
 
 @pytest.fixture
 def key(session: Session, tenant: str) -> str:
-    scopes = ["widget:read", "widget:write"]
+    scopes = ["widget:read", "widget:write", "usage:write"]
     return make_key(session, tenant, scopes, now=datetime.now(UTC))
 
 
@@ -110,7 +110,7 @@ def test_its_commands_run_and_its_answer_has_its_members(text: str, app: Flask, 
             found += 1
             if answer.status_code == 201:
                 made = answer.get_json()
-    assert found == 4
+    assert found == 5
     [shown] = [json.loads(body) for body in blocks(text, "json")]
     assert shown.keys() == made.keys()
     assert {name: shown[name] for name in ("customerRef", "metrics", "origins", "revokedAt")} == {

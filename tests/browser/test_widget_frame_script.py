@@ -127,7 +127,7 @@ def test_a_server_that_cannot_be_reached_is_said_and_asked_again(embedded: Embed
     embedded.complaints()
 
 
-_LAST = re.compile(r"^Last updated \d\d?:\d\d:\d\d\s[AP]M\. Reconnecting…$")
+_LAST = re.compile(r"^Last updated \d\d?:\d\d:\d\d\s[AP]M [A-Z]\S*\. Reconnecting…$")
 
 
 NOT_OURS = [

@@ -155,6 +155,16 @@ def test_what_the_bars_leave_out_is_said_and_is_in_the_table() -> None:
     assert total.by == "by the end of each period"
 
 
+def test_a_day_on_which_the_total_fell_is_explained() -> None:
+    cheaper = volume(("10000", "0.01"), (None, "0.008"))
+    [total] = page(Metric("Calls", cheaper, [0] * 20 + [9_999, 2])).sums
+    assert total.graph is not None
+    assert total.graph.besides == "A bar below the line: the total fell that day."
+    [total] = page(Metric("Calls", cheaper, [0] * 20 + [9_998, 2])).sums
+    assert total.graph is not None
+    assert total.graph.besides == ""
+
+
 PRICES = st.sampled_from(
     [
         CALLS,

@@ -64,6 +64,12 @@ def test_where_nothing_can_be_expected_nothing_is_guessed() -> None:
     assert german.remark == "Nothing more is expected by 30. Nov."
 
 
+def test_a_cost_that_only_rounds_to_the_same_is_no_promise() -> None:
+    tiny = Metric("Calls", price(unitPrice="0.0001"), [0] * 21 + [100], band=("101", "102", "103"))
+    [total] = page(tiny).sums
+    assert (total.so_far, total.estimate, total.remark) == ("$0.01", "$0.01", None)
+
+
 @pytest.mark.parametrize(
     ("before", "said"),
     [
@@ -232,7 +238,7 @@ def test_figures_keep_a_sentence_in_order_whatever_their_direction() -> None:
     assert say.quantity(Decimal(10_000)) == "10,000"
     assert figures.name("a\u202eb\u2069") == "ab"
     arabic = page(Metric("c", CALLS, spread(20_000), "calls"), options=Options("ar", "rtl"))
-    assert arabic.rows[0].sentences[0].startswith("10,000 above the 10,000 included × \u2068")
+    assert arabic.rows[0].sentences[0].startswith("10,000 × \u2068")
 
 
 def test_recent_activity_says_what_when_and_how_it_stands() -> None:
@@ -247,8 +253,9 @@ def test_recent_activity_says_what_when_and_how_it_stands() -> None:
     )
     first, second = found
     assert (first.quantity, first.unit, first.state) == ("1", "call", "being counted")
-    assert (first.time, second.time) == ("14:02:11", "21 Nov, 14:02:11")
-    assert (second.name, second.state) == ("gb", "")
+    assert (first.time, second.time) == ("14:02:11 UTC", "21 Nov, 14:02:11 UTC")
+    # Without a unit of its own a number has one all the same, or it would belong to the date.
+    assert (second.name, second.unit, second.state) == ("gb", "units", "")
     template = TEMPLATES.get_template("widget/_activity.html")
     html = template.render(events=found, words=words)
     assert "API &lt;b&gt;" in html

@@ -61,7 +61,8 @@
   }
 
   function clock(at) {
-    const format = { hour: "numeric", minute: "2-digit", second: "2-digit" };
+    // With its zone: the days and times beside it are UTC.
+    const format = { hour: "numeric", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
     if (since(at) > 12 * 60 * A_MINUTE) { Object.assign(format, { day: "numeric", month: "short" }); }
     return new Intl.DateTimeFormat(locale, format).format(at.wall);
   }

@@ -35,7 +35,7 @@
   const within = (seconds, promise) => Promise.race([promise, sleep(seconds).then(() => { throw `no answer in ${seconds} s`; })]);
 
   function looks({ theme, locale, dir, radius, compact, accent, brandColor }) {
-    const asked = { theme, locale, dir, radius, compact: compact && 1, accent: (accent || brandColor || "").replace("#", "").replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3") };
+    const asked = { theme, locale, dir, radius, compact: compact && 1, accent: `${accent || brandColor || ""}`.replace("#", "").replace(/^(.)(.)(.)$/, "$1$1$2$2$3$3") };
     return "?" + new URLSearchParams(Object.entries(asked).filter(([, value]) => value || value === 0));
   }
 
@@ -85,7 +85,7 @@
       if (status === 201) { return answer; }
       let kind = status === 429 || status >= 500 || status < 400 ? "unreachable" : "setup";
       if (status === 401 && held) { kind = getToken ? "token" : "ended"; }
-      throw { kind, detail: `${status} ${answer.detail}`, seconds: Math.min(after, 60) };
+      throw { kind, detail: `${status} ${answer.detail || "is it StripeMeter?"}`, seconds: Math.min(after, 60) };
     }
 
     const tell = (message) => frame.contentWindow?.postMessage({ stripemeter: 1, ...message }, api.origin);
@@ -112,7 +112,7 @@
         if (end.aborted) { return; }
         const answer = new Promise((done, fail) => { opened = { done, fail }; });
         if (frame) { tell({ type: "renew", code: given.code }); } else { build(base + given.frameUrl + looks(options)); }
-        await within(10, answer).catch(() => { throw { kind: "unreachable", detail: "the frame did not open: see this page's frame-src" }; });
+        await within(10, answer).catch(() => { throw { kind: "unreachable", detail: "the frame did not open: see this page's frame-src, and that the origins of all pages around it are the token's" }; });
         since = Date.now();
         logged = null;
         held = getToken ? null : token;
@@ -138,8 +138,9 @@
       open();
     }
 
-    function failed({ kind = "unreachable", detail, seconds }) {
+    function failed({ kind = "unreachable", detail, seconds, message = "" }) {
       if (end.aborted) { return; }
+      detail ??= "failed: " + message;
       failures += 1;
       if (logged !== detail) { console.error("StripeMeterWidget: " + (logged = detail)); }
       if (!live) {
@@ -197,7 +198,7 @@
 
   function init(where, options) {
     const { token, getToken, tenantId, customerId, apiUrl } = options || {};
-    const find = () => document.getElementById(where) || where;
+    const find = () => document.getElementById(`${where}`.replace(/^#/, "")) || where;
     let api, widget, isGone;
     if (!token && !getToken && !(tenantId && customerId)) { throw wrong("give getToken or token (in the sandbox, tenantId and customerId)."); }
     if (typeof (getToken || find) !== "function" || typeof (token || "") !== "string") { throw wrong("token is a string, getToken a function for one."); }

@@ -41,9 +41,10 @@ def _event(each: Recent, say: Figures, now: datetime) -> Event:
     return Event(
         name=each.display_name or each.metric,
         quantity=say.quantity(each.quantity),
-        unit=sentences.unit(each.unit, one=each.quantity == 1) if each.unit else "",
+        # A number alone would be read as part of the date beside it.
+        unit=sentences.unit(each.unit or words.UNITS, one=each.quantity == 1),
         state=words.STATES.get(each.status, ""),
         iso=at.isoformat(),
-        time=time if is_today else words.ON.format(day=say.day(at), time=time),
+        time=(words.AT if is_today else words.ON).format(day=say.day(at), time=time),
         exactly=say.instant(at),
     )

@@ -116,7 +116,7 @@ def _table_title(found: Daily) -> str:
 
 
 def _besides(found: Daily, of: Currency, say: Figures) -> str:
-    """What is in the number and in no bar."""
+    """What is in the number and in no bar, and why a bar may stand below the line."""
     said = []
     if found.anyway:
         said.append(words.DUE_ANYWAY.format(amount=say.amount(found.anyway, of)))
@@ -127,7 +127,10 @@ def _besides(found: Daily, of: Currency, say: Figures) -> str:
         said.append(
             words.OTHER_PERIOD.format(name=_name(line), amount=_amount(line, say), period=period)
         )
-    return words.BESIDES.format(list="; ".join(said)) if said else ""
+    told = [words.BESIDES.format(list="; ".join(said))] if said else []
+    if any(bucket.value is not None and bucket.value < 0 for bucket in found.buckets):
+        told.append(words.FELL)
+    return " ".join(told)
 
 
 def _amount(line: Line, say: Figures) -> str:

@@ -158,7 +158,7 @@ def _sum(sums: Amounts, lines: Sequence[LineDays], span: Span, look: Look, *, al
         remark = words.IS_OVER
     elif any(is_early(each.line, now) for each in own):
         remark = words.TOO_EARLY.format(age=_duration(now - span.start_at, say))
-    elif sums.low == sums.high == sums.projected == sums.current:
+    elif all(_stays(each.line) for each in own):
         remark = figures.ended(words.NOTHING_MORE.format(day=last))
     else:
         estimate, low, high = _estimate(sums, say)
@@ -171,6 +171,11 @@ def _sum(sums: Amounts, lines: Sequence[LineDays], span: Span, look: Look, *, al
         remark=remark,
         graph=graph.of_cost(span, own, of, look, alone=alone),
     )
+
+
+def _stays(line: Line) -> bool:
+    """Whether nothing more of it is expected: a cost that only rounds to the same is no promise."""
+    return line.projected.low == line.projected.high == line.usage.value
 
 
 def _estimate(sums: Amounts, say: Figures) -> tuple[str, str | None, str | None]:
@@ -225,7 +230,7 @@ def _meaning(lines: Sequence[Line], now: datetime) -> list[str]:
     if bases != {"none"} and not any(is_early(line, now) for line in priced):
         said += [words.MEANS_WEEKS] if "weekly_profile" in bases else []
         said += [words.MEANS_PACE] if "even_pace" in bases else []
-        said.append(words.MEANS_BAND)
+        said += [words.MEANS_UNUSED, words.MEANS_BAND]
     return [*said, words.ZONE]
 
 

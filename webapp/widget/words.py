@@ -41,6 +41,7 @@ ON_DAY = "{day}: {value}"
 EXPECTED = "{day}: ≈ {value} expected"
 AHEAD = "{day}: still to come"
 BESIDES = "Not in the bars: {list}."
+FELL = "A bar below the line: the total fell that day."
 DUE_ANYWAY = "{amount} due whatever is used"
 NOT_BY_DAY = "{name} ({amount})"
 OTHER_PERIOD = "{name} ({amount} for {period})"
@@ -57,6 +58,7 @@ MEANS_SO_FAR = (
     " discounts and credits come on your invoice and are not in it."
 )
 MEANS_WEEKS = "The estimate expects the rest of the period to be like your past weeks."
+MEANS_UNUSED = "A metric that was not used yet in this period has no part in it."
 MEANS_PACE = "The estimate expects the rest of the period to go on at the pace so far."
 MEANS_BAND = "In brackets: what a quieter and a busier rest of the period would come to."
 
@@ -73,8 +75,8 @@ THEN_BOTH = "; above that {amount} is due at once, and each costs {rate}."
 THEN_PACKAGE = "; then {size} cost {rate}."
 ALL_INCLUDED = "All of it is included."
 PRODUCT = "{count} × {rate}"
-ABOVE_INCLUDED = "{count} above the {most} included × {rate}"
-ABOVE = "{count} above {bound} × {rate}"
+ABOVE_INCLUDED = "{count} × {rate}, above the {most} included"
+ABOVE = "{count} × {rate}, above {bound}"
 ABOVE_FREE = "{count} above {bound} at no extra cost"
 ALL_AT = "All {count} × {rate}"
 AT_ONCE = "{amount} for any number up to the next price"
@@ -143,7 +145,7 @@ ASIDE = (
 ZONE = "Days and periods are in UTC."
 
 # Recent activity.
-ON = "{day}, {time}"
+ON, AT = "{day}, {time} UTC", "{time} UTC"
 NO_ACTIVITY = "Nothing was used lately."
 STATES = {
     "unfolded": "being counted",

@@ -66,10 +66,11 @@ class Embedded:
         """It comes to hold, while the page goes on."""
         assert self._comes(held)
 
-    def pass_time(self, seconds: float) -> None:
-        """Let the page's time run, a second at a time, so that answers come in between."""
-        for _ in range(round(seconds)):
-            self.page.clock.run_for(1000)
+    def pass_time(self, seconds: int, *, step: int = 1) -> None:
+        """Let the page's time run. step: so many seconds at a time, for answers come in between;
+        more than one only where no frame is to open meanwhile."""
+        for _ in range(0, seconds, step):
+            self.page.clock.run_for(1000 * step)
             self.page.wait_for_timeout(15)
 
     def panel(self) -> Any:

@@ -303,7 +303,7 @@ def test_tokens_are_not_asked_for_in_a_loop_when_none_is_given(embedded: Embedde
     embedded.open(clock=True)
     embedded.pass_time(5)
     embedded.page.evaluate("for (let i = 0; i < 50; i += 1) { widget.refresh(); }")
-    embedded.pass_time(235)
+    embedded.pass_time(235, step=5)
     assert 3 <= embedded.host.tokens_asked <= 8
     assert len(embedded.own_complaints()) == 1
     expect(embedded.page.get_by_role("button", name="Try again")).to_be_visible()
@@ -312,7 +312,7 @@ def test_tokens_are_not_asked_for_in_a_loop_when_none_is_given(embedded: Embedde
 def test_tokens_are_not_asked_for_in_a_loop_when_none_works(embedded: Embedded) -> None:
     embedded.meter.customers = {}
     embedded.open(clock=True)
-    embedded.pass_time(240)
+    embedded.pass_time(240, step=5)
     assert 3 <= embedded.host.tokens_asked <= 8
     assert "was revoked" in embedded.own_complaints()[0]
 
@@ -323,7 +323,7 @@ def test_a_session_that_ends_as_soon_as_it_begins_is_not_begun_in_a_loop(
     embedded.meter.failing["/widget/usage"] = Given(401)
     embedded.open(clock=True)
     embedded.frame()
-    embedded.pass_time(240)
+    embedded.pass_time(120)
     assert 3 <= exchanges(embedded) <= 12
     assert embedded.host.tokens_asked <= 12
 
@@ -424,7 +424,7 @@ def test_whatever_is_refused_for_long_is_asked_for_seldom(embedded: Embedded, st
     refused = ("/v1/widget/frames", "/widget/usage", "/widget/session", "/widget/activity")
     embedded.meter.failing |= dict.fromkeys(refused, Given(status))
     embedded.meter.asked.clear()
-    embedded.pass_time(120)
+    embedded.pass_time(120, step=5)
     for _ in range(72):
         embedded.page.clock.run_for(15_000)
         embedded.page.wait_for_timeout(30)
@@ -564,7 +564,7 @@ def test_an_element_that_was_taken_out_asks_for_nothing(embedded: Embedded) -> N
     page = embedded.open(clock=True)
     embedded.frame()
     page.evaluate("window.box = document.getElementById('usage-widget'); box.remove()")
-    embedded.pass_time(100)
+    embedded.pass_time(100, step=5)
     assert embedded.host.tokens_asked == 1
 
 
@@ -585,7 +585,7 @@ def test_messages_of_others_are_not_heard(embedded: Embedded) -> None:
 def test_refresh_looks_at_once(embedded: Embedded) -> None:
     page = embedded.open(clock=True)
     frame = embedded.frame()
-    embedded.pass_time(100)
+    embedded.pass_time(100, step=5)
     embedded.meter.number = 7
     page.clock.run_for(3000)
     before = polls(embedded)

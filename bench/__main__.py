@@ -64,6 +64,7 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
         "idle_tick": idle.tick,
         "to_stripe": lambda s: [arriving.to_stripe(s)],
         "widgets": widgets.polls,
+        "widget_paint": lambda s: [widgets.paint(s)],
     }
     if large_rows:
         chosen["large"] = lambda s: large.preloaded(s, large_rows)

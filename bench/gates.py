@@ -56,6 +56,7 @@ GATES = {
     "to_stripe": Gate(15.0, upper=True),
     "widget_poll": Gate(5.0, upper=True),
     "widgets_500": Gate(100.0, upper=True),
+    "widget_paint": Gate(300.0, upper=True),
 }
 
 

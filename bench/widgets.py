@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 
+from playwright.sync_api import sync_playwright
 from sqlalchemy.orm import Session
 
 from bench.events import METRIC
@@ -27,9 +28,11 @@ from metering.counters import fold
 from metering.database import unit_of_work
 from metering.tenancy import widgets
 from sandbox.programs import GUNICORN
+from tests.browser import chromium
 
 OPEN, EVERY_SECONDS = 500, 2.0
 COUNTED, SERIAL = 20_000, 500
+LOADS = 40
 HOST = "https://app.example.com"
 
 
@@ -101,8 +104,50 @@ def polls(setting: Setting) -> list[Line]:
     ]
 
 
+def paint(setting: Setting) -> Line:
+    """How long until a browser that knows nothing yet shows the numbers, from the frame's address
+    on."""
+    path = chromium.found()
+    if path is None:
+        raise RuntimeError(chromium.MISSING)
+    _fill(setting)
+    shown = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        for number in range(3 if setting.quick else LOADS):
+            with Session(setting.stack.engine) as session, unit_of_work(session):
+                code = _code(session, f"cus_{number:06d}")
+            page = browser.new_page(viewport={"width": 560, "height": 900})
+            page.goto(f"http://127.0.0.1:{setting.stack.port}/widget/f/{code}")
+            shown.append(float(page.evaluate(_FIRST_PAINT)))
+            page.close()
+        browser.close()
+    return Line(
+        "widget_paint",
+        "a widget's first contentful paint, nothing cached, p95",
+        sorted(shown)[int(0.95 * len(shown))],
+        "ms",
+        details={"p50_ms": statistics.median(shown), "worst_ms": max(shown)},
+    )
+
+
+_FIRST_PAINT = """new Promise((told) => new PerformanceObserver((list) => {
+  const [entry] = list.getEntriesByName("first-contentful-paint");
+  if (entry) { told(entry.startTime); }
+}).observe({ type: "paint", buffered: true }))"""
+
+
 def _opened(setting: Setting) -> list[str]:
-    """So many customers with priced and counted usage, and an open widget each; their secrets."""
+    """An open widget for each customer; their secrets."""
+    _fill(setting)
+    with Session(setting.stack.engine) as session, unit_of_work(session):
+        return [_open(session, f"cus_{i:06d}") for i in range(OPEN)]
+
+
+def _fill(setting: Setting) -> None:
+    """So many customers with priced and counted usage."""
     setting.empty()
     with Session(setting.stack.engine) as session:
         fill(session, setting.timeline.series(TENANT, COUNTED, customers=OPEN))
@@ -114,15 +159,17 @@ def _opened(setting: Setting) -> list[str]:
                 folded = fold.fold(session, TENANT, now=datetime.now(UTC))
             if folded is None or not folded.taken:
                 break
-        with unit_of_work(session):
-            return [_open(session, f"cus_{i:06d}") for i in range(OPEN)]
 
 
-def _open(session: Session, customer_ref: str) -> str:
+def _code(session: Session, customer_ref: str) -> str:
     now = datetime.now(UTC)
     wanted = widgets.Wanted(customer_ref, origins=[HOST], ttl=timedelta(hours=12))
     token, _ = widgets.mint(session, TENANT, wanted, created_by="bench", now=now)
-    code = widgets.exchange(session, token, HOST, now=now).code
+    return widgets.exchange(session, token, HOST, now=now).code
+
+
+def _open(session: Session, customer_ref: str) -> str:
+    code, now = _code(session, customer_ref), datetime.now(UTC)
     session.flush()
     frame = installation.widget_frame(session, code, now=now)
     secret = widgets.open_frame(session, frame, now=now) if frame is not None else None

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog.period import calendar_month
 from metering.counters.backlog import BACKLOG_SEARCHED
+from metering.ledger.read import at_key
 
 
 def of_customer(
@@ -127,7 +128,7 @@ WITH counted AS MATERIALIZED (
           WHERE tenant_id = %(tenant_id)s ORDER BY recorded_at LIMIT %(most)s) AS u
     CROSS JOIN LATERAL (
         SELECT customer_ref, metric FROM events
-        WHERE tenant_id = %(tenant_id)s AND idempotency_key = u.idempotency_key OFFSET 0
+        WHERE tenant_id = %(tenant_id)s AND {at_key("u.idempotency_key")}
     ) AS e
     WHERE e.customer_ref = %(customer_ref)s AND {_ASKED.format("e.metric")}
 )

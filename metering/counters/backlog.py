@@ -6,6 +6,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from metering.ledger.read import at_key
+
 # How far the backlog is searched for one customer's share of it.
 BACKLOG_SEARCHED = 200
 
@@ -39,8 +41,9 @@ class Backlog:
         )
 
 
-# LATERAL with OFFSET 0 keeps the planner from scanning the ledger for a handful of rows.
-_UNFOLDED = """
+# LATERAL, and each event by its key, keep the planner from scanning the ledger for a handful of
+# rows.
+_UNFOLDED = f"""
 WITH waiting AS MATERIALIZED (
     SELECT recorded_at, idempotency_key FROM unfolded WHERE tenant_id = %(tenant_id)s
     ORDER BY recorded_at LIMIT %(most)s
@@ -51,7 +54,7 @@ SELECT e.metric, count(*) FILTER (WHERE e.customer_ref = %(customer_ref)s) AS mi
 FROM waiting
 CROSS JOIN LATERAL (
     SELECT metric, customer_ref, occurred_at FROM events
-    WHERE tenant_id = %(tenant_id)s AND idempotency_key = waiting.idempotency_key OFFSET 0
+    WHERE tenant_id = %(tenant_id)s AND {at_key("waiting.idempotency_key")}
 ) AS e
 GROUP BY 1
 """

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from metering.counters import standing
 from metering.counters.backlog import BACKLOG_SEARCHED
+from metering.ledger.read import at_key
 
 REACH = timedelta(days=92)
 # How many rows of the ledger are looked at for what was recorded before the hours' last events, and
@@ -159,7 +160,7 @@ WITH named AS MATERIALIZED (
     FROM latest l
     CROSS JOIN LATERAL (
         SELECT {_EVENT} FROM events
-        WHERE tenant_id = %(tenant_id)s AND idempotency_key = l.last_key OFFSET 0
+        WHERE tenant_id = %(tenant_id)s AND {at_key("l.last_key")}
     ) AS e
     WHERE coalesce((SELECT sum(after.event_count) FROM latest after
                     WHERE after.segment_start >= l.until), 0) < %(most)s
@@ -204,7 +205,7 @@ WITH named AS MATERIALIZED (
     FROM (TABLE waiting UNION TABLE aside) AS keys
     CROSS JOIN LATERAL (
         SELECT {_EVENT}, customer_ref FROM events
-        WHERE tenant_id = %(tenant_id)s AND idempotency_key = keys.idempotency_key OFFSET 0
+        WHERE tenant_id = %(tenant_id)s AND {at_key("keys.idempotency_key")}
     ) AS e
     WHERE e.customer_ref = %(customer_ref)s AND e.occurred_at >= %(since)s
       AND (%(metrics)s::text[] IS NULL OR e.metric = ANY(%(metrics)s))

@@ -62,7 +62,7 @@ WITHOUT_CONTRACT = {
     "widget.script",  # the widget's frame; tests/webapp/test_widget_frames.py
     "widget.brand_sheet",
     "widget.document",
-    "widget.usage_now",
+    "widget.poll",
     "widget.recent_activity",
     "widget.statement_file",
 }

@@ -81,7 +81,7 @@ def document(code: str) -> Response:
 
 
 @blueprint.get("/widget/usage")
-def usage_now() -> Response:
+def poll() -> Response:
     """The frame's content; 304 while nothing of it has changed."""
     # A commit, though nothing is written: at a rollback the driver forgets the statements that it
     # has prepared, and to plan the look's takes longer than to run it.

@@ -120,7 +120,7 @@ def secret_of(document: str) -> str:
 
 
 def etag_of(document: str) -> str:
-    found = re.search(r"""data-etag='"([0-9a-f]+-[0-9]+)"'""", document)
+    found = re.search(r"""data-etag='"([0-9a-f]+-[0-9.]+)"'""", document)
     assert found is not None
     return found[1]
 
@@ -200,13 +200,32 @@ def test_time_alone_changes_only_what_stands_behind_the_hyphen(
 ) -> None:
     use(250)
     frame = open_frame()
-    state, step = frame.etag.split("-")
+    state, first = frame.etag.split("-")
     clock.at += timedelta(minutes=5)
     assert frame.poll().status_code == 200
-    assert frame.etag == f"{state}-{int(step) + 1}"
+    assert frame.etag.startswith(f"{state}-")
+    assert frame.etag != f"{state}-{first}"
+    assert frame.poll().status_code == 304
     use(1)
     assert frame.poll().status_code == 200
     assert not frame.etag.startswith(state)
+
+
+def test_open_widgets_are_not_all_made_anew_at_once_but_for_a_new_day(
+    open_frame: Any, use: Any, clock: Clock
+) -> None:
+    use(250)
+    frames = [open_frame() for _ in range(20)]
+    made = []
+    for _ in range(10):
+        clock.at += timedelta(seconds=30)
+        made.append(sum(frame.poll().status_code == 200 for frame in frames))
+    assert sum(made) == 20
+    assert max(made) < 12
+    clock.at = clock.at.replace(hour=23, minute=59, second=59)
+    frame = open_frame()
+    clock.at += timedelta(seconds=1)
+    assert frame.poll().status_code == 200
 
 
 def test_what_is_not_counted_yet_is_said_and_makes_the_numbers_old(

@@ -1,7 +1,9 @@
 """The frame: its document, opened once by a code, and what it asks for under its session."""
 
 import hashlib
+import zlib
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from webapp.widget.options import Options
 blueprint = Blueprint("widget", __name__)
 
 AGE = "X-Widget-As-Of-Age"
-# An estimate moves with time alone, and so does the day: what is shown is made anew this often.
+# An estimate moves with time alone: what is shown is made anew this often, and with each day.
 STEP_SECONDS = 300
 A_SCRIPT_IS_KEPT = 300
 
@@ -155,10 +157,12 @@ def _shown(session: Session, seen: WidgetSession, asked: Options) -> Shown:
     """Asked before the numbers are read: what changes in between is shown at the next look."""
     as_of = usage.as_of(session, seen.tenant_id, now=g.now)
     state = mark.of_customer(session, seen.tenant_id, seen.customer_ref, seen.metrics, now=g.now)
-    step = int(g.now.timestamp()) // STEP_SECONDS
+    # Each token has steps of its own: all that are open would else be made anew in one second.
+    seconds = int(g.now.timestamp()) + zlib.crc32(seen.token_id.encode()) % STEP_SECONDS
+    passed = f"{seconds // STEP_SECONDS}.{g.now.astimezone(UTC):%j}"
     parts = (version(), state, repr(seen.metrics), repr(asked))
     digest = hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:32]
-    return Shown(f"{digest}-{step}", max(0.0, (g.now - as_of).total_seconds()))
+    return Shown(f"{digest}-{passed}", max(0.0, (g.now - as_of).total_seconds()))
 
 
 @cache

@@ -118,9 +118,12 @@ def mint(session: Session, tenant: str) -> Callable[..., str]:
 
 
 @pytest.fixture
-def host(product: Product, mint: Callable[..., str]) -> Iterator[Host]:
+def host(product: Product, mint: Callable[..., str], tabs: Tabs) -> Iterator[Host]:
     with serving(Host(product.address, mint)) as served:
         yield served
+        # What a page is still loading when its server goes would be a complaint.
+        for tab in tabs.tabs:
+            tab.page.close()
 
 
 @pytest.fixture

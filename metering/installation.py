@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import and_, bindparam, delete, select, text
+from sqlalchemy import and_, delete, select, text
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import Metric
 from metering.ledger.models import KeyedRequest
+from metering.tenancy import widgets
 from metering.tenancy.keys import digest
 from metering.tenancy.models import (
     ApiKey,
@@ -32,7 +33,6 @@ from metering.tenancy.models import (
     WidgetFrame,
     WidgetToken,
 )
-from metering.tenancy.widgets import LONGEST_TTL
 
 SHARDS = 8
 KEYED_REQUESTS_KEPT = timedelta(days=30)
@@ -68,12 +68,9 @@ def console_session(session: Session, token: str, *, now: datetime) -> ConsoleSe
 
 def widget_token(session: Session, secret: str, *, now: datetime) -> WidgetToken | None:
     """The living token with this secret."""
-    return session.scalar(_LIVING.where(WidgetToken.token_sha256 == digest(secret)), {"now": now})
-
-
-_LIVING = select(WidgetToken).where(
-    WidgetToken.revoked_at.is_(None), WidgetToken.expires_at > bindparam("now")
-)
+    return session.scalar(
+        select(WidgetToken).where(WidgetToken.token_sha256 == digest(secret), *widgets.lives(now))
+    )
 
 
 def widget_frame(session: Session, code: str, *, now: datetime) -> WidgetFrame | None:
@@ -87,8 +84,7 @@ def widget_frame(session: Session, code: str, *, now: datetime) -> WidgetFrame |
                 WidgetToken.token_id == WidgetFrame.token_id,
             ),
         )
-        .where(WidgetFrame.code_sha256 == digest(code))
-        .where(WidgetToken.revoked_at.is_(None), WidgetToken.expires_at > now)
+        .where(WidgetFrame.code_sha256 == digest(code), *widgets.lives(now))
     )
 
 
@@ -401,7 +397,7 @@ def prune(session: Session, *, now: datetime) -> None:
     session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now))
     # A token lives for a day at most, and what it opened ends with it: every look of every
     # customer's makes a row, and a week of those would be most of the database.
-    spent = now - timedelta(seconds=LONGEST_TTL)
+    spent = now - timedelta(seconds=widgets.LONGEST_TTL)
     session.execute(delete(WidgetFrame).where(WidgetFrame.made_at < spent))
     ended = now - WIDGET_TOKENS_KEPT
     session.execute(delete(WidgetToken).where(WidgetToken.expires_at < ended))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, CursorResult, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from metering.errors import ForbiddenError, InvalidInputError, NotFoundError
@@ -78,6 +78,11 @@ def _is_host(host: str) -> bool:
     return bool(host) and host.isascii() and all(each.isalnum() or each in ".-_:" for each in host)
 
 
+def lives(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """What holds of a token that may still be used, in SQL."""
+    return WidgetToken.revoked_at.is_(None), WidgetToken.expires_at > now
+
+
 def mint(
     session: Session, tenant_id: str, wanted: Wanted, *, created_by: str, now: datetime
 ) -> tuple[WidgetToken, str]:
@@ -130,7 +135,7 @@ def _revoke(session: Session, tenant_id: str, which: ColumnElement[bool], now: d
     statement = (
         update(WidgetToken)
         .where(WidgetToken.tenant_id == tenant_id, which)
-        .where(WidgetToken.revoked_at.is_(None), WidgetToken.expires_at > now)
+        .where(*lives(now))
         .values(revoked_at=now)
         .returning(WidgetToken.token_id)
     )
@@ -187,8 +192,7 @@ def open_frame(session: Session, frame: WidgetFrame, *, now: datetime) -> str | 
             WidgetFrame.expires_at > now,
         )
         .values(secret_sha256=digest(secret))
+        .returning(WidgetFrame.token_id)
         .execution_options(synchronize_session=False)
     )
-    spent = session.execute(statement)
-    assert isinstance(spent, CursorResult)
-    return secret if spent.rowcount == 1 else None
+    return secret if session.execute(statement).first() is not None else None

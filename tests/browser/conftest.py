@@ -44,7 +44,8 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-def _serve(app: Flask) -> Iterator[str]:
+def serve(app: Flask) -> Iterator[str]:
+    """Answer on a loopback port until the end. Yields: the address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -59,13 +60,13 @@ def _serve(app: Flask) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def sandbox_address(config: Config) -> Iterator[str]:
     """Where the sandbox answers: open to this machine without a key."""
-    yield from _serve(create_app(config))
+    yield from serve(create_app(config))
 
 
 @pytest.fixture(scope="session")
 def address(config: Config) -> Iterator[str]:
     """Where the app answers as production runs it."""
-    yield from _serve(create_app(replace(config, sandbox=False)))
+    yield from serve(create_app(replace(config, sandbox=False)))
 
 
 @dataclass

@@ -19,7 +19,9 @@ _TABLES = (
     "events, unfolded, counters, segments, unique_members, set_aside, dead_letters, metrics,"
     " periods, backtests, backtest_results, mappings, unsent, held, unsendable, pushes,"
     " push_streams, stream_sources, push_totals, stripe_connections, stripe_meters,"
-    " account_bindings, widget_tokens, widget_frames"
+    " account_bindings, widget_tokens, widget_frames, adjustments, adjustment_steps, voids,"
+    " void_steps, corrected_counters, corrected_segments, corrected_members, backfills,"
+    " backfill_parts, backfill_errors"
 )
 
 
@@ -48,7 +50,10 @@ class Setting:
     def empty(self, tenant: str = TENANT) -> None:
         """Throw away all that was metered, and see that the tenant exists."""
         with Session(self.stack.engine) as session, unit_of_work(session):
+            # The ledger refuses it; only its owner can put the guard aside.
+            session.execute(text("ALTER TABLE events DISABLE TRIGGER events_are_kept"))
             session.execute(text(f"TRUNCATE {_TABLES}"))
+            session.execute(text("ALTER TABLE events ENABLE TRIGGER events_are_kept"))
             tenants.ensure(session, tenant, mode="test", now=datetime.now(UTC))
 
     def wal_position(self) -> int:

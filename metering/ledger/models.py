@@ -1,6 +1,6 @@
 """The ledger's tables: every event once, for ever, and the events not yet folded."""
 
-from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Text
+from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from metering.database import Base, Instant, JsonText, Key, Quantity
@@ -39,6 +39,8 @@ class Unfolded(Base):
 
     The event's key, prefixed by its recorded_at: inserts go to the index's right edge, the
     oldest row is found at its left.
+
+    late: the lateness choice of the backfill that brought it (see `Backfill`); None: the metric's.
     """
 
     __tablename__ = "unfolded"
@@ -56,6 +58,7 @@ class Unfolded(Base):
     tenant_id: Mapped[Key]
     recorded_at: Mapped[Instant]
     idempotency_key: Mapped[Key]
+    late: Mapped[str | None] = mapped_column(Text)
 
 
 class KeyedRequest(Base):
@@ -75,3 +78,91 @@ class KeyedRequest(Base):
     request_key: Mapped[Key]
     body_sha256: Mapped[bytes]
     recorded_at: Mapped[Instant]
+
+
+class Backfill(Base):
+    """A file of past usage: it is received in parts, which a job then reads into the ledger.
+
+    state:  `receiving`, then `waiting` for a job, `running`, `done`; `incomplete`: the connection
+            broke before the file's end; `failed`: the file as a whole cannot be read (`error`).
+    late:   `count`: its events count however old they are, as long as their period is not closed;
+            `set_aside`: what is older than its metric's lateness awaits approval.
+    header: the first line of a CSV.  rest: bytes of a line that goes on in the next part.
+    lines_done: lines read to their end; with `parts_done` and `rest`, where a job goes on.
+    """
+
+    __tablename__ = "backfills"
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "backfill_id"),
+        Index("ix_backfills_created_at", "tenant_id", "created_at"),
+        CheckConstraint("format IN ('csv', 'ndjson')", name="format"),
+        CheckConstraint("late IN ('count', 'set_aside')", name="late"),
+        CheckConstraint(
+            "state IN ('receiving', 'waiting', 'running', 'done', 'failed', 'incomplete')",
+            name="state",
+        ),
+    )
+
+    tenant_id: Mapped[Key]
+    backfill_id: Mapped[Key]
+    format: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    late: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    file_name: Mapped[str | None] = mapped_column(Text)
+    bytes_received: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    parts_received: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    bytes_done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    parts_done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    lines_done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    accepted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    duplicates: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    failed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    header: Mapped[bytes | None]
+    rest: Mapped[bytes | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[Instant]
+    touched_at: Mapped[Instant]
+    finished_at: Mapped[Instant | None]
+
+
+class BackfillPart(Base):
+    """A stretch of an upload's bytes, kept until it has been read into the ledger."""
+
+    __tablename__ = "backfill_parts"
+    __table_args__ = (PrimaryKeyConstraint("tenant_id", "backfill_id", "number"),)
+
+    tenant_id: Mapped[Key]
+    backfill_id: Mapped[Key]
+    number: Mapped[int] = mapped_column(BigInteger)
+    body: Mapped[bytes]
+
+
+class BackfillError(Base):
+    """A line that is not in the ledger, and why; line 1 is the file's first, header or not."""
+
+    __tablename__ = "backfill_errors"
+    __table_args__ = (PrimaryKeyConstraint("tenant_id", "backfill_id", "line"),)
+
+    tenant_id: Mapped[Key]
+    backfill_id: Mapped[Key]
+    line: Mapped[int] = mapped_column(BigInteger)
+    message: Mapped[str] = mapped_column(Text)
+    excerpt: Mapped[str] = mapped_column(Text)
+
+
+class Erasure(Base):
+    """Personal `meta` that was erased from the ledger: how much, why and by whom."""
+
+    __tablename__ = "erasures"
+    __table_args__ = (PrimaryKeyConstraint("tenant_id", "erasure_id"),)
+
+    tenant_id: Mapped[Key]
+    erasure_id: Mapped[Key]
+    customer_ref: Mapped[Key | None]
+    idempotency_key: Mapped[Key | None]
+    events: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    reason: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    erased_at: Mapped[Instant]

@@ -100,7 +100,7 @@ def test_a_database_with_data_is_carried_from_the_previous_head(postgres_url: st
     head = script.get_current_head()
     assert head is not None
     previous = script.get_revision(head).down_revision
-    assert previous == "0004", "the sample below is of another schema"
+    assert previous == "0005", "the sample below is of another schema"
     name = "from_previous_head"
     server = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
@@ -241,4 +241,10 @@ VALUES ('acme', 'live', 'cus_1', 'api_calls', '2026-11-10 13:00Z', '2026-11-10 1
         '2026-11-10 13:01Z');
 INSERT INTO webhook_deliveries (tenant_id, mode, event_id, account_id, type, received_at, due_at)
 VALUES ('acme', 'live', 'evt_1', 'acct_1', 'invoice.created', '2026-11-01Z', '2026-11-01Z');
+INSERT INTO widget_tokens (tenant_id, token_id, token_sha256, customer_ref, origins, created_at,
+                           created_by, expires_at)
+VALUES ('acme', 'wt_1', 'token', 'cus_1', '{https://app.example}', '2026-11-01Z', 'key_1',
+        '2026-11-02Z');
+INSERT INTO widget_frames (tenant_id, code_sha256, token_id, origin, made_at, expires_at)
+VALUES ('acme', 'code', 'wt_1', 'https://app.example', '2026-11-01Z', '2026-11-02Z');
 """

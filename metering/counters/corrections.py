@@ -8,9 +8,9 @@ moves periods, calls `refresh` in the same transaction, under the tenant's lock.
 later is added to them by the fold.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -21,8 +21,9 @@ from metering.catalog.models import Metric
 from metering.catalog.period import Span
 from metering.counters.aggregation import IS_COUNTED, OF_EVENTS, OF_USED, RESOURCE_KEY
 from metering.counters.destined import DESTINATIONS
-from metering.database import plan_as_sets, plan_as_usual
 from metering.ledger.read import at_key
+
+_APART = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,44 @@ def refresh(
     ]
     touched.update(hour.start_at for hour in hours)
     if hours:
-        plan_as_sets(session)
-        key["starts"], key["ends"] = [h.start_at for h in hours], [h.end_at for h in hours]
-        connection.exec_driver_sql(_SEGMENTS, key)
+        connection.exec_driver_sql(_PLAN)
+        _write_segments(session, key, hours)
         periods = sorted({hour.period for hour in hours})
         key["starts"], key["ends"] = [p.start_at for p in periods], [p.end_at for p in periods]
         connection.exec_driver_sql(_COUNTERS, key)
         if _keeps_sets(session, tenant_id, metric):
             for period in periods:
-                key["start_at"], key["end_at"] = period.start_at, period.end_at
-                connection.exec_driver_sql(_MEMBERS, key)
-        plan_as_usual(session)
+                _write_members(
+                    session, key | {"start_at": period.start_at, "end_at": period.end_at}
+                )
+        connection.exec_driver_sql(_PLAN_AS_USUAL)
     _mark_unsent(session, key, touched)
+
+
+def _write_segments(session: Session, key: dict[str, Any], hours: Sequence[_Hour]) -> None:
+    key["starts"], key["ends"] = [h.start_at for h in hours], [h.end_at for h in hours]
+    stretches = list(_stretches(hours))
+    key["since"], key["until"] = [s.start_at for s in stretches], [s.end_at for s in stretches]
+    session.connection().exec_driver_sql(_SEGMENTS, key)
+
+
+def _stretches(hours: Sequence[_Hour]) -> Iterator[Span]:
+    """Hours less than a day apart are read in one go: each look into the ledger by time costs
+    about as much as the few thousand rows that lie beside what it looks for."""
+    start_at, end_at = hours[0].start_at, hours[0].end_at
+    for hour in hours[1:]:
+        if hour.start_at - end_at > _APART:
+            yield Span(start_at, end_at)
+            start_at = hour.start_at
+        end_at = hour.end_at
+    yield Span(start_at, end_at)
+
+
+def _write_members(session: Session, key: dict[str, Any]) -> None:
+    connection = session.connection()
+    resources = connection.exec_driver_sql(_RESOURCES, key).scalars().all()
+    if resources:
+        connection.exec_driver_sql(_MEMBERS, key | {"resources": resources})
 
 
 def refresh_metric(session: Session, tenant_id: str, metric: str, *, now: datetime) -> None:
@@ -117,6 +144,17 @@ def _mark_unsent(session: Session, key: dict[str, Any], touched: Iterable[dateti
     if starts:
         session.connection().exec_driver_sql(_UNSENT, key | {"starts": starts})
 
+
+# Where an event stands is asked by its key, in tables of which any may be large: joined as sets, a
+# backlog of a million events would be read to void one.
+_PLAN = """
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)
+"""
+_PLAN_AS_USUAL = """
+SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true),
+       set_config('plan_cache_mode', 'auto', true)
+"""
 
 _MINE = "customer_ref = %(customer_ref)s AND metric = %(metric)s"
 
@@ -198,21 +236,41 @@ SELECT DISTINCT greatest(hour, period_start) AS start_at,
 FROM placed
 ORDER BY 1
 """
+# width_bucket finds the event's hour among those decided by halving, and no join is needed.
 _SEGMENTS = f"""
+WITH near AS MATERIALIZED (
+    SELECT e.*, width_bucket(e.occurred_at, %(starts)s::timestamptz[]) AS number
+    FROM unnest(%(since)s::timestamptz[], %(until)s::timestamptz[]) AS stretch (since, until)
+    CROSS JOIN LATERAL (
+        SELECT idempotency_key, quantity, occurred_at, recorded_at FROM events
+        WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s
+          AND metric = %(metric)s
+          AND occurred_at >= stretch.since AND occurred_at < stretch.until
+        OFFSET 0
+    ) AS e
+), counted AS MATERIALIZED (
+    SELECT e.number, {OF_EVENTS}
+    FROM near e
+    WHERE e.occurred_at < (%(ends)s::timestamptz[])[e.number] AND {IS_COUNTED}
+    GROUP BY 1
+), added AS (
+    SELECT width_bucket(d.segment_start, %(starts)s::timestamptz[]) AS number,
+           sum(d.delta) AS delta
+    FROM ({_DELTAS}) AS d GROUP BY 1
+), parts AS (
+    SELECT number, event_count, sum_value, max_value, last_value, last_occurred_at, last_key,
+           0 AS delta
+    FROM counted
+    UNION ALL SELECT number, 0, 0, NULL, NULL, NULL, NULL, delta FROM added
+    UNION ALL SELECT generate_subscripts(%(starts)s::timestamptz[], 1), 0, 0, NULL, NULL, NULL,
+                     NULL, 0
+)
 INSERT INTO corrected_segments (tenant_id, customer_ref, metric, segment_start, event_count,
                                 sum_value, max_value, last_value, last_occurred_at, last_key, delta)
-SELECT %(tenant_id)s, %(customer_ref)s, %(metric)s, h.start_at, c.event_count,
-       coalesce(c.sum_value, 0), c.max_value, c.last_value, c.last_occurred_at, c.last_key,
-       (SELECT coalesce(sum(d.delta), 0) FROM ({_DELTAS}) AS d
-        WHERE d.segment_start >= h.start_at AND d.segment_start < h.end_at)
-FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS h (start_at, end_at)
-CROSS JOIN LATERAL (
-    SELECT {OF_EVENTS} FROM events e
-    WHERE e.tenant_id = %(tenant_id)s AND e.customer_ref = %(customer_ref)s
-      AND e.metric = %(metric)s AND e.occurred_at >= h.start_at AND e.occurred_at < h.end_at
-      AND {IS_COUNTED}
-    OFFSET 0
-) AS c
+SELECT %(tenant_id)s, %(customer_ref)s, %(metric)s, (%(starts)s::timestamptz[])[number],
+       sum(event_count), sum(sum_value), max(max_value), max(last_value), max(last_occurred_at),
+       max(last_key), sum(delta)
+FROM parts GROUP BY number
 """
 _COUNTERS = f"""
 INSERT INTO corrected_counters (tenant_id, customer_ref, metric, period_start, period_end,
@@ -228,31 +286,34 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS c
 """
+_RESOURCES = f"""
+WITH {_NAMED} SELECT DISTINCT resource_id FROM named WHERE resource_id IS NOT NULL
+"""
+# The resources stand in the statement: only then are they looked up by a hash, row by row.
 _MEMBERS = f"""
-WITH {_NAMED}, resources AS MATERIALIZED (
-    SELECT DISTINCT {RESOURCE_KEY.format(resource_id="resource_id")} AS resource_key
-    FROM named WHERE resource_id IS NOT NULL
-), counted AS MATERIALIZED (
-    SELECT DISTINCT {RESOURCE_KEY.format(resource_id="e.resource_id")} AS resource_key
-    FROM events e
-    WHERE e.tenant_id = %(tenant_id)s AND e.customer_ref = %(customer_ref)s
-      AND e.metric = %(metric)s
-      AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s
-      AND e.resource_id IN (SELECT resource_id FROM named)
-      AND {IS_COUNTED}
-), judged AS (
-    SELECT r.resource_key,
-           EXISTS (SELECT 1 FROM counted c WHERE c.resource_key = r.resource_key) AS is_counted,
-           EXISTS (SELECT 1 FROM unique_members m
-                   WHERE m.tenant_id = %(tenant_id)s AND m.customer_ref = %(customer_ref)s
-                     AND m.metric = %(metric)s AND m.period_start = %(start_at)s
-                     AND m.resource_key = r.resource_key) AS is_member
-    FROM resources r
+WITH near AS MATERIALIZED (
+    SELECT idempotency_key, resource_id, recorded_at FROM events
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
+      AND occurred_at >= %(start_at)s AND occurred_at < %(end_at)s
+      AND resource_id = ANY(%(resources)s::text[])
+), parts AS (
+    SELECT {RESOURCE_KEY.format(resource_id="e.resource_id")} AS resource_key, true AS is_counted
+    FROM near e WHERE {IS_COUNTED}
+    UNION ALL
+    SELECT {RESOURCE_KEY.format(resource_id="named.resource_id")}, false
+    FROM unnest(%(resources)s::text[]) AS named (resource_id)
+), judged AS MATERIALIZED (
+    SELECT resource_key, bool_or(is_counted) AS is_counted FROM parts GROUP BY 1
 )
 INSERT INTO corrected_members (tenant_id, customer_ref, metric, period_start, resource_key,
                                is_counted)
 SELECT %(tenant_id)s, %(customer_ref)s, %(metric)s, %(start_at)s, resource_key, is_counted
-FROM judged WHERE is_counted <> is_member
+FROM judged j
+WHERE is_counted <> EXISTS (
+    SELECT 1 FROM unique_members m
+    WHERE m.tenant_id = %(tenant_id)s AND m.customer_ref = %(customer_ref)s
+      AND m.metric = %(metric)s AND m.period_start = %(start_at)s
+      AND m.resource_key = j.resource_key)
 """
 
 _PERIODS_OF_METRIC = """

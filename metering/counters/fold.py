@@ -266,13 +266,23 @@ SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
 # A fold that a crash takes back leaves its rows unfolded, to be folded again: the one kind of
 # commit that need not wait for the disk. Compiling such a statement costs more than running it.
 _SETTINGS = """
-SELECT set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true),
-       set_config('plan_cache_mode', 'force_custom_plan', true)
+SELECT set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)
 """
+_MAY_BE_TAKEN_BACK = "SELECT set_config('synchronous_commit', 'off', true)"
 
 
-def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) -> Folded | None:
+def fold(
+    session: Session,
+    tenant_id: str,
+    *,
+    now: datetime,
+    limit: int = TURN,
+    is_alone: bool = True,
+) -> Folded | None:
     """Fold up to `limit` of a tenant's oldest unfolded events.
+
+    is_alone: False where the transaction does something else besides, which must not be taken
+              back by a crash once it was answered: its commit then waits for the disk.
 
     Returns: what was done (`taken` 0: nothing was left), or None if another writer holds the
              tenant's lock.
@@ -283,6 +293,8 @@ def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) 
     if not locks.try_lock(session, tenant_id):
         return None
     session.connection().exec_driver_sql(_SETTINGS)
+    if is_alone:
+        session.connection().exec_driver_sql(_MAY_BE_TAKEN_BACK)
     folded = _fold_or_bury(session, tenant_id, limit, now)
     if folded.set_aside:
         proposals.propose(session, tenant_id, now=now)

@@ -100,7 +100,7 @@ def _fold_first(session: Session, event: Event, now: datetime) -> None:
     """What waits to be counted would be added to the corrected rows as if it were not void."""
     if not _is_waiting(session, event):
         return
-    fold.fold(session, event.tenant_id, now=now)
+    fold.fold(session, event.tenant_id, now=now, is_alone=False)
     if _is_waiting(session, event):
         raise ConflictError("the event is still waiting to be counted; try again in a moment")
 

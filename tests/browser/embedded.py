@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Error, Frame, Page, Request
+from playwright.sync_api import Error, Frame, Page, Request, Response
 
 from tests.browser.widget_host import PEEK
 from tests.browser.widget_server import Host, Meter, both, until
@@ -93,9 +93,14 @@ class Embedded:
             if urlsplit(request.url).path not in self.meter.hung:
                 self._under_way.add(request)
 
-        # A body that the page does not care for is never finished.
+        def refused(response: Response) -> None:
+            # Its body is of no interest to the page, and then it is never finished.
+            if not response.ok:
+                self._under_way.discard(response.request)
+
         page.on("request", begun)
-        page.on("response", lambda response: self._under_way.discard(response.request))
+        page.on("response", refused)
+        page.on("requestfinished", lambda request: self._under_way.discard(request))
         page.on("requestfailed", lambda request: self._under_way.discard(request))
 
     def _settle(self) -> None:

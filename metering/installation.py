@@ -9,6 +9,7 @@ A test walks the statements of the product and allows one without a tenant only 
 - the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
 - `/metrics` sums up, never by tenant;
 - the operator's command line lists tenants;
+- the clock asks which tenants have a period to close, and tells all of them how late is late;
 - what has outlived its use is deleted.
 """
 
@@ -279,6 +280,37 @@ def tenants_with_pushes(session: Session, *, now: datetime) -> list[str]:
     for statement in _PUSH_WORK:
         busy.update(session.execute(text(statement), {"now": now}).scalars())
     return sorted(busy)
+
+
+_CLOSING = _WITH_PUSHES.format(
+    table="billing_periods",
+    due="closes_at",
+    only="WHERE closed_at IS NULL",
+    and_only="AND closed_at IS NULL",
+)
+# A row for each tenant and month, and none of them closes unless it is told to.
+_CLOSING_CALENDAR = """
+SELECT DISTINCT tenant_id FROM periods WHERE closed_at IS NULL AND closes_at <= :now
+"""
+
+
+def tenants_with_closings(session: Session, *, due_at: datetime) -> list[str]:
+    """The tenants of which a period that was to close by then is not closed."""
+    due: set[str] = set()
+    for statement in (_CLOSING, _CLOSING_CALENDAR):
+        due.update(session.execute(text(statement), {"now": due_at}).scalars())
+    return sorted(due)
+
+
+_LATENESS = """
+UPDATE tenants SET lateness_seconds = :seconds WHERE lateness_seconds <> :seconds
+"""
+
+
+def set_lateness(session: Session, seconds: int) -> int:
+    """How late usage may be, of metrics that are made from now on. Returns: tenants changed."""
+    result = session.execute(text(_LATENESS), {"seconds": seconds})
+    return int(result.rowcount)  # type: ignore[attr-defined]
 
 
 def connected_tenants(session: Session) -> list[str]:

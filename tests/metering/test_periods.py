@@ -179,7 +179,7 @@ def test_what_is_known_of_a_period_stays_while_its_end_does(session: Session, te
     replan(session, tenant, plan(*ANCHORED))
     with unit_of_work(session):
         session.execute(
-            text("UPDATE billing_periods SET closes_at = end_at, invoice_id = 'in_1'"
+            text("UPDATE billing_periods SET closes_at = end_at + '60 d', invoice_id = 'in_1'"
                  " WHERE tenant_id = :t"), {"t": tenant},
         )  # fmt: skip
     assert replan(session, tenant, plan(*ANCHORED, item="si_2")) is None

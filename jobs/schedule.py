@@ -41,7 +41,7 @@ def tasks() -> list[Task]:
         Task(deltas.confirm_all, every_seconds=60),
         Task(catalogue.look, every_seconds=30),
         Task(closing.look, every_seconds=15),
-        Task(closing.look_for_unbilled, every_seconds=120),
+        Task(closing.look_for_unbilled, every_seconds=60),
         Task(sweep.resume_filling, every_seconds=60),
         Task(sweep.resume_backtests, every_seconds=30),
         Task(sweep.prune, every_seconds=3600),

@@ -89,6 +89,18 @@ def propose_late(session: Session, tenant_id: str, keys: Sequence[Key], *, now: 
     return propose(session, tenant_id, keys, now=now)
 
 
+def open_late(session: Session, tenant_id: str, keys: Iterable[Key]) -> dict[Key, Decimal]:
+    """What Stripe took too late of these periods, as far as nobody has decided on it; in the mode
+    that bills people."""
+    found: dict[Key, Decimal] = defaultdict(Decimal)
+    for each in late.taken(session, tenant_id, _mode(session, tenant_id), keys):
+        found[each.key] += each.quantity
+    for key, rows in _known(session, tenant_id, found).items():
+        if not any(row.status == "pending" for row in rows.values()):
+            del found[key]
+    return found
+
+
 def _mode(session: Session, tenant_id: str) -> str:
     return tenants.get(session, tenant_id).mode
 
@@ -166,6 +178,8 @@ def _known(
         (key.source.customer_ref, key.source.metric, key.start_at) for key in sorted(set(keys))
     ]
     found: dict[Key, dict[str, Adjustment]] = defaultdict(dict)
+    if not names:
+        return found
     rows = session.scalars(
         select(Adjustment)
         .where(

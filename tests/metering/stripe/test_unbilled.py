@@ -6,9 +6,10 @@ from decimal import Decimal
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from metering.catalog.period import calendar_month
 from metering.counters.models import Adjustment, AdjustmentStep
 from metering.database import unit_of_work
-from metering.stripe import findings, unbilled, unsent
+from metering.stripe import findings, shadow, unbilled, unsent
 from metering.stripe.models import Push, Unsendable
 from metering.tenancy.models import Tenant
 from tests.metering.stripe import test_invoices as life
@@ -281,3 +282,20 @@ def test_nothing_of_another_tenants_is_proposed(session: Session, acme: Connecte
     look(session, other)
     assert proposals(session, other) == []
     assert len(proposals(session, acme)) == 1
+
+
+def test_the_comparison_does_not_call_it_agreed(session: Session, acme: Connected) -> None:
+    """Until somebody has decided."""
+
+    def compared() -> tuple[str, str, Decimal]:
+        session.rollback()
+        [row] = shadow.every(session, acme.tenant_id, calendar_month(END))
+        return row.verdict, row.live.state, row.live.unbilled
+
+    use(session, acme, 7, END - HOUR)
+    push_all(session, acme, FakeStripe(), now=LATE)
+    assert compared() == ("agrees", "equal", 0)
+    note(session, acme, final(), now=KNOWN)
+    assert compared() == ("differs", "unbilled", 7)
+    decide(session, proposals(session, acme)[0], "approved", "credit_note")
+    assert compared() == ("agrees", "equal", 0)

@@ -323,7 +323,10 @@ _CONNECTED = "SELECT DISTINCT tenant_id FROM account_bindings ORDER BY tenant_id
 
 @dataclass(frozen=True)
 class Totals:
-    """The installation's running totals and its backlog, in events and seconds."""
+    """The installation's running totals and its backlog, in events and seconds.
+
+    pending_adjustments: those that nobody has decided on.
+    """
 
     folded: int
     folds: int
@@ -334,15 +337,25 @@ class Totals:
     unfolded: int
     unfolded_is_lower_bound: bool
     oldest_unfolded_at: datetime | None
+    periods_closed: int = 0
+    pending_adjustments: int = 0
 
 
 _TOTALS = """
 SELECT coalesce(sum(folded), 0)::bigint, coalesce(sum(folds), 0)::bigint,
        coalesce(sum(fold_seconds), 0), coalesce(sum(set_aside), 0)::bigint,
-       coalesce(sum(dead_letters), 0)::bigint, coalesce(sum(reaggregations), 0)::bigint
+       coalesce(sum(dead_letters), 0)::bigint, coalesce(sum(reaggregations), 0)::bigint,
+       coalesce(sum(periods_closed), 0)::bigint
 FROM tenant_locks
 """
 COUNTED_TO = 1_000_000
+# A range of an index for each tenant: what was decided long ago is not read.
+_PENDING = """
+SELECT count(*) FROM tenants t CROSS JOIN LATERAL (
+    SELECT 1 FROM adjustments a
+    WHERE a.tenant_id = t.tenant_id AND a.status = 'pending' LIMIT :most
+) AS waiting
+"""
 _BACKLOG = "SELECT count(*) FROM (SELECT 1 FROM unfolded LIMIT :most) AS few"
 _OLDEST = "SELECT min(recorded_at) FROM unfolded WHERE tenant_id = :tenant_id"
 
@@ -358,6 +371,8 @@ def totals(session: Session) -> Totals:
         set_aside=sums[3],
         dead_letters=sums[4],
         reaggregations=sums[5],
+        periods_closed=sums[6],
+        pending_adjustments=session.execute(text(_PENDING), {"most": COUNTED_TO}).scalar_one(),
         unfolded=backlog,
         unfolded_is_lower_bound=backlog == COUNTED_TO,
         oldest_unfolded_at=min(waiting_since(session).values(), default=None),

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import BillingPeriod
+from metering.counters import closing
 from metering.counters.models import Adjustment
 from metering.database import unit_of_work
 from tests.support import entry, fold_all, put
@@ -122,3 +123,20 @@ def test_the_number_of_the_present_says_how_far_its_period_is(
 
 def test_nobody_has_no_periods(client: FlaskClient, tenant: str) -> None:
     assert ask(client, tenant, customerRef="nobody")["periods"] == []
+
+
+def test_metrics_count_closings_and_what_waits(
+    client: FlaskClient, session: Session, tenant: str, months: None
+) -> None:
+    def exposed() -> dict[str, float]:
+        lines = client.get("/metrics").text.splitlines()
+        return {line.split()[0]: float(line.split()[1]) for line in lines if line[0] != "#"}
+
+    before = exposed()
+    assert before["pending_adjustments"] >= 1
+    with unit_of_work(session):
+        session.query(Adjustment).filter_by(tenant_id=tenant).update({"status": "declined"})
+        assert closing.close_due(session, tenant, now=STARTS[3] + timedelta(days=3)) == 1
+    after = exposed()
+    assert after["pending_adjustments"] == before["pending_adjustments"] - 1
+    assert after["periods_closed_total"] == before["periods_closed_total"] + 1

@@ -47,9 +47,13 @@ def look_for_unbilled() -> None:
 
 
 def propose(tenant_id: str) -> None:
-    """The same for one tenant, stretch by stretch."""
-    started, after, is_more = time.monotonic(), None, True
-    while is_more and time.monotonic() - started < RUN_SECONDS:
+    """The same for one tenant, stretch by stretch; what there is no time for is found again."""
+    started = time.monotonic()
+    with step() as (session, _):
+        places = unbilled.places(session, tenant_id)
+    for begin in range(0, len(places), unbilled.STRETCH):
+        if time.monotonic() - started > RUN_SECONDS:
+            return
         with step() as (session, now):
-            after = unbilled.look(session, tenant_id, now=now, after=after)
-        is_more = after is not None
+            stretch = places[begin : begin + unbilled.STRETCH]
+            unbilled.propose(session, tenant_id, stretch, now=now)

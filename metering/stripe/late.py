@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from metering.database import plan_anew
 from metering.stripe.spans import Periods, Source
 
 
@@ -55,6 +56,8 @@ class Missing:
     kind: str
 
 
+# Each table by its key, and what is not of the key only then: the planner would rather read all
+# streams of a mode, once for each customer.
 _TAKEN = """
 SELECT w.customer_ref, w.metric, w.start_at, f.stream_id, p.basis, p.segment_start,
        b.invoice_id, b.final_at, sum(p.quantity) AS quantity, min(p.settled_at) AS first_at,
@@ -73,17 +76,17 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS f
 CROSS JOIN LATERAL (
-    SELECT stream_id FROM push_streams
-    WHERE tenant_id = %(tenant_id)s AND stream_id = f.stream_id AND mode = %(mode)s
-    OFFSET 0
+    SELECT mode FROM push_streams
+    WHERE tenant_id = %(tenant_id)s AND stream_id = f.stream_id OFFSET 0
 ) AS t
 CROSS JOIN LATERAL (
-    SELECT basis, segment_start, quantity, claimed_at, settled_at FROM pushes
-    WHERE tenant_id = %(tenant_id)s AND stream_id = t.stream_id
+    SELECT basis, segment_start, quantity, claimed_at, settled_at, state FROM pushes
+    WHERE tenant_id = %(tenant_id)s AND stream_id = f.stream_id
       AND segment_start >= b.start_at AND segment_start < b.end_at
-      AND basis <> 'direct' AND state IN ('settled', 'confirmed') AND settled_at > b.final_at
     OFFSET 0
 ) AS p
+WHERE t.mode = %(mode)s AND p.basis <> 'direct' AND p.state IN ('settled', 'confirmed')
+  AND p.settled_at > b.final_at
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 
@@ -114,11 +117,20 @@ SELECT w.customer_ref, w.metric, u.stream_id, u.basis, u.segment_start, u.quanti
 FROM (SELECT DISTINCT customer_ref, metric
       FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
           AS w (customer_ref, metric, start_at)) AS w
-JOIN stream_sources f ON f.tenant_id = %(tenant_id)s AND f.customer_ref = w.customer_ref
-    AND f.metric = w.metric
-JOIN push_streams t ON t.tenant_id = %(tenant_id)s AND t.stream_id = f.stream_id
-    AND t.mode = %(mode)s
-JOIN unsendable u ON u.tenant_id = %(tenant_id)s AND u.stream_id = f.stream_id
+CROSS JOIN LATERAL (
+    SELECT stream_id FROM stream_sources
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
+    OFFSET 0
+) AS f
+CROSS JOIN LATERAL (
+    SELECT mode FROM push_streams
+    WHERE tenant_id = %(tenant_id)s AND stream_id = f.stream_id OFFSET 0
+) AS t
+CROSS JOIN LATERAL (
+    SELECT stream_id, basis, segment_start, quantity, kind FROM unsendable
+    WHERE tenant_id = %(tenant_id)s AND stream_id = f.stream_id OFFSET 0
+) AS u
+WHERE t.mode = %(mode)s
 """
 
 
@@ -151,6 +163,7 @@ def _asked(
         "metrics": [key.source.metric for key in ordered],
         "starts": [key.start_at for key in ordered],
     }
+    plan_anew(session)
     return session.connection().exec_driver_sql(statement, parameters).all()
 
 
@@ -159,10 +172,15 @@ def _asked(
 _LOOK = """
 SELECT f.customer_ref, f.metric, u.segment_start AS at
 FROM unsendable u
-JOIN push_streams t ON t.tenant_id = %(tenant_id)s AND t.stream_id = u.stream_id
-    AND t.mode = %(mode)s
-JOIN stream_sources f ON f.tenant_id = %(tenant_id)s AND f.stream_id = u.stream_id
-WHERE u.tenant_id = %(tenant_id)s AND NOT u.is_decided
+CROSS JOIN LATERAL (
+    SELECT mode FROM push_streams
+    WHERE tenant_id = %(tenant_id)s AND stream_id = u.stream_id OFFSET 0
+) AS t
+CROSS JOIN LATERAL (
+    SELECT customer_ref, metric FROM stream_sources
+    WHERE tenant_id = %(tenant_id)s AND stream_id = u.stream_id OFFSET 0
+) AS f
+WHERE u.tenant_id = %(tenant_id)s AND NOT u.is_decided AND t.mode = %(mode)s
 UNION
 SELECT b.customer_ref, b.metric, b.start_at
 FROM pushes p
@@ -187,6 +205,7 @@ WHERE tenant_id = %(tenant_id)s AND status = 'pending' AND origin = 'unbilled'
 def places(session: Session, tenant_id: str, mode: str) -> list[Key]:
     """The periods that are to be looked at, in order."""
     parameters = {"tenant_id": tenant_id, "mode": mode}
+    plan_anew(session)
     rows = session.connection().exec_driver_sql(_LOOK, parameters).all()
     sources = [Source(row.customer_ref, row.metric) for row in rows]
     periods = Periods(session, tenant_id, sources)

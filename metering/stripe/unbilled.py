@@ -74,13 +74,6 @@ def propose(session: Session, tenant_id: str, keys: Iterable[Key], *, now: datet
     return changed
 
 
-def look(session: Session, tenant_id: str, *, now: datetime, after: Key | None) -> Key | None:
-    """Look at a stretch of all places. Returns: `after` of the next one; None: there is none."""
-    every = [key for key in places(session, tenant_id) if after is None or key > after]
-    propose(session, tenant_id, every[:STRETCH], now=now)
-    return every[STRETCH - 1] if len(every) > STRETCH else None
-
-
 def propose_late(session: Session, tenant_id: str, keys: Sequence[Key], *, now: datetime) -> int:
     """The same of periods whose invoice we have just heard to be final; cheap where nothing was
     taken after it."""
@@ -270,22 +263,24 @@ class _Series:
             created_by=ACTOR,
         )
         self.session.add(row)
-        self._step(row, "propose", row.note)
+        self._add_step(row, 1, "propose", row.note)
         self.pending = row
 
     def _step(self, row: Adjustment, action: str, note: str | None) -> None:
-        self.session.flush()
         taken = self.session.scalar(
             select(func.max(AdjustmentStep.number)).where(
                 AdjustmentStep.tenant_id == row.tenant_id,
                 AdjustmentStep.adjustment_id == row.adjustment_id,
             )
         )
+        self._add_step(row, (taken or 0) + 1, action, note)
+
+    def _add_step(self, row: Adjustment, number: int, action: str, note: str | None) -> None:
         self.session.add(
             AdjustmentStep(
                 tenant_id=row.tenant_id,
                 adjustment_id=row.adjustment_id,
-                number=(taken or 0) + 1,
+                number=number,
                 action=action,
                 actor=ACTOR,
                 note=note,

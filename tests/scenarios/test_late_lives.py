@@ -1,5 +1,6 @@
 """Lives of usage that comes late, with Stripe's stand-in attached and the real jobs at work."""
 
+import pydoc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from tests.jobs.account import Account, opened
 from tests.jobs.conftest import process_environment
 from tests.stripe_setup import add_mapping
 from tests.support import entry, put, scalar
+from webapp import queues
 
 __all__ = ["process_environment"]
 
@@ -208,3 +210,4 @@ def test_the_clock_finds_what_is_to_be_closed(account: Account) -> None:
     account.go_to(closes_at + MINUTE)
     closing.look()
     assert period(account).closed_at == closes_at + MINUTE
+    assert pydoc.locate(queues.CLOSE_JOB) is closing.close

@@ -17,6 +17,7 @@ from metering.catalog.models import BillingPeriod
 from metering.counters import fold
 from metering.counters.models import Adjustment
 from metering.database import unit_of_work
+from sandbox.stripe.pipeline import KIND
 from tests.jobs.account import Account, opened
 from tests.jobs.conftest import process_environment
 from tests.stripe_setup import add_mapping
@@ -92,6 +93,43 @@ def record(account: Account, key: str, quantity: int, at: datetime) -> None:
 def count(account: Account) -> None:
     with unit_of_work(account.session):
         fold.fold(account.session, account.acme.tenant_id, now=account.clock.now)
+
+
+def held(account: Account, event_name: str) -> Decimal:
+    """What Stripe has accepted of a meter."""
+    return sum(
+        (
+            Decimal(event["value"])
+            for event in account.partition.of(KIND).values()
+            if event["state"] != "rejected" and event["event_name"] == event_name
+        ),
+        Decimal(0),
+    )
+
+
+def test_what_comes_out_of_order_is_at_stripe_as_it_was_used(account: Account) -> None:
+    """Day 1: 100, day 10: 1, an hour later 1: the sum is 102, the max 100 and the last 1. Then 7
+    of the ninth day come: only the sum grows."""
+    for reading in ("max", "last"):
+        account.meter(reading)
+        add_mapping(account.session, account.acme, meter_event_name=reading, aggregation=reading)
+    account.read()
+    for late, quantity in ((0 * DAY, 100), (9 * DAY, 1), (9 * DAY + HOUR, 1)):
+        account.go_to(BEGINS + late + MINUTE)
+        account.use(quantity, (BEGINS + late).isoformat())
+        push(account)
+    assert counted(account) == 102
+    assert [held(account, each) for each in ("api_calls", "max", "last")] == [102, 100, 1]
+    account.use(7, (BEGINS + 8 * DAY).isoformat())
+    push(account)
+    assert [held(account, each) for each in ("api_calls", "max", "last")] == [109, 100, 1]
+
+
+def push(account: Account) -> None:
+    """Until nothing waits for its segment's next turn any more."""
+    for _ in range(3):
+        account.push()
+        account.go_to(account.clock.now + MINUTE)
 
 
 def test_recorded_in_time_counts_twenty_hours_or_twenty_days_late(account: Account) -> None:

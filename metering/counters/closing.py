@@ -63,7 +63,7 @@ def close_due(session: Session, tenant_id: str, *, now: datetime, most: int = ST
     locks.lock(session, tenant_id)
     waits_since = connection.exec_driver_sql(_OLDEST, parameters).scalar()
     if waits_since is not None and waits_since < now - GRACE:
-        fold.fold(session, tenant_id, now=now, limit=FOLDED_FIRST)
+        fold.fold(session, tenant_id, now=now, limit=FOLDED_FIRST, is_alone=False)
         waits_since = connection.exec_driver_sql(_OLDEST, parameters).scalar()
     if waits_since is not None:
         # Folds take the oldest first: what was recorded before this one is counted.

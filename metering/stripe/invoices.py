@@ -246,7 +246,7 @@ def _close_for_good(
     """Under the tenant's lock: what is waiting to be folded is counted, and then no more."""
     closing = [period for period in periods if period.final_at is None]
     if any(period.closed_at is None for period in closing):
-        fold.fold(session, invoice.tenant_id, now=now)
+        fold.fold(session, invoice.tenant_id, now=now, is_alone=False)
     locks.add_closed(
         session, invoice.tenant_id, sum(period.closed_at is None for period in closing)
     )

@@ -14,9 +14,10 @@ from jobs import closing
 from jobs.runtime import hints
 from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
-from metering.counters import fold
+from metering.counters import adjustments, fold, usage
 from metering.counters.models import Adjustment
 from metering.database import unit_of_work
+from metering.errors import ConflictError
 from sandbox.stripe.pipeline import KIND
 from tests.jobs.account import Account, opened
 from tests.jobs.conftest import process_environment
@@ -216,6 +217,35 @@ def test_what_stripe_took_before_we_heard_that_it_was_final(account: Account) ->
     assert [reason for _, reason in aside(account)] == ["period_closed"]
     assert sum(account.held().values()) == 107
     assert [each.delta for each in proposals(account)] == [7]
+
+
+def test_what_no_invoice_billed_is_carried_into_the_next(account: Account) -> None:
+    """Approved, it counts in the period that is open now, and Stripe is told of it there; in its
+    own period it would be counted twice. Reverted, it is taken back."""
+    account.go_to(FINAL + 2 * HOUR)
+    account.use(7, (ENDS - HOUR).isoformat())
+    account.push()
+    account.hear()
+    [made] = proposals(account)
+    tenant_id, name = account.acme.tenant_id, made.adjustment_id
+
+    def decide(what: Any, **choice: str) -> None:
+        with unit_of_work(account.session) as session:
+            what(session, tenant_id, name, actor="finance", now=account.clock.now, **choice)
+        push(account)
+        closing.propose(tenant_id)
+
+    with pytest.raises(ConflictError):
+        decide(adjustments.approve, disposition="apply")
+    decide(adjustments.approve, disposition="carry_forward")
+    with unit_of_work(account.session) as session:
+        now = usage.of_customer(session, tenant_id, "aurora", None, now=account.clock.now)
+    assert [(each.span.start_at, each.value) for each in now.metrics] == [(ENDS, 7)]
+    assert counted(account) == 7
+    assert sum(account.held().values()) == 14
+    decide(adjustments.revert)
+    assert sum(account.held().values()) == 7
+    assert [each.status for each in proposals(account)] == ["reverted"]
 
 
 def test_what_cannot_be_sent_any_more_is_a_decision(account: Account) -> None:

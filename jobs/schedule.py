@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import catalogue, deltas, sweep, webhooks
+from jobs import catalogue, closing, deltas, sweep, webhooks
 from jobs.runtime import config
 from webapp import logs
 from webapp.config import ConfigError
@@ -40,6 +40,8 @@ def tasks() -> list[Task]:
         Task(deltas.tick, every_seconds=0.5),
         Task(deltas.confirm_all, every_seconds=60),
         Task(catalogue.look, every_seconds=30),
+        Task(closing.look, every_seconds=15),
+        Task(closing.look_for_unbilled, every_seconds=60),
         Task(sweep.resume_filling, every_seconds=60),
         Task(sweep.resume_backtests, every_seconds=30),
         Task(sweep.prune, every_seconds=3600),

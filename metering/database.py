@@ -165,6 +165,17 @@ def plan_as_sets(session: Session) -> None:
     )
 
 
+def plan_anew(session: Session) -> None:
+    """Have every statement planned for the tables as they are now, until the transaction ends.
+
+    For statements that are run rarely: a prepared one keeps the plan that was right for an empty
+    table, such as an index that it reads whole.
+    """
+    session.connection().exec_driver_sql(
+        "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
+    )
+
+
 def plan_as_usual(session: Session) -> None:
     """Take `plan_as_sets` back, for what else the transaction does."""
     session.connection().exec_driver_sql("SELECT set_config('enable_nestloop', 'on', true)")

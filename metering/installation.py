@@ -9,6 +9,7 @@ A test walks the statements of the product and allows one without a tenant only 
 - the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
 - `/metrics` sums up, never by tenant;
 - the operator's command line lists tenants;
+- the clock asks which tenants have a period to close, and tells all of them how late is late;
 - what has outlived its use is deleted.
 """
 
@@ -281,6 +282,37 @@ def tenants_with_pushes(session: Session, *, now: datetime) -> list[str]:
     return sorted(busy)
 
 
+_CLOSING = _WITH_PUSHES.format(
+    table="billing_periods",
+    due="closes_at",
+    only="WHERE closed_at IS NULL",
+    and_only="AND closed_at IS NULL",
+)
+# A row for each tenant and month, and none of them closes unless it is told to.
+_CLOSING_CALENDAR = """
+SELECT DISTINCT tenant_id FROM periods WHERE closed_at IS NULL AND closes_at <= :now
+"""
+
+
+def tenants_with_closings(session: Session, *, due_at: datetime) -> list[str]:
+    """The tenants of which a period that was to close by then is not closed."""
+    due: set[str] = set()
+    for statement in (_CLOSING, _CLOSING_CALENDAR):
+        due.update(session.execute(text(statement), {"now": due_at}).scalars())
+    return sorted(due)
+
+
+_LATENESS = """
+UPDATE tenants SET lateness_seconds = :seconds WHERE lateness_seconds <> :seconds
+"""
+
+
+def set_lateness(session: Session, seconds: int) -> int:
+    """How late usage may be, of metrics that are made from now on. Returns: tenants changed."""
+    result = session.execute(text(_LATENESS), {"seconds": seconds})
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
 def connected_tenants(session: Session) -> list[str]:
     """The tenants that have a Stripe account."""
     return list(session.execute(text(_CONNECTED)).scalars())
@@ -291,7 +323,10 @@ _CONNECTED = "SELECT DISTINCT tenant_id FROM account_bindings ORDER BY tenant_id
 
 @dataclass(frozen=True)
 class Totals:
-    """The installation's running totals and its backlog, in events and seconds."""
+    """The installation's running totals and its backlog, in events and seconds.
+
+    pending_adjustments: those that nobody has decided on.
+    """
 
     folded: int
     folds: int
@@ -302,15 +337,25 @@ class Totals:
     unfolded: int
     unfolded_is_lower_bound: bool
     oldest_unfolded_at: datetime | None
+    periods_closed: int = 0
+    pending_adjustments: int = 0
 
 
 _TOTALS = """
 SELECT coalesce(sum(folded), 0)::bigint, coalesce(sum(folds), 0)::bigint,
        coalesce(sum(fold_seconds), 0), coalesce(sum(set_aside), 0)::bigint,
-       coalesce(sum(dead_letters), 0)::bigint, coalesce(sum(reaggregations), 0)::bigint
+       coalesce(sum(dead_letters), 0)::bigint, coalesce(sum(reaggregations), 0)::bigint,
+       coalesce(sum(periods_closed), 0)::bigint
 FROM tenant_locks
 """
 COUNTED_TO = 1_000_000
+# A range of an index for each tenant: what was decided long ago is not read.
+_PENDING = """
+SELECT count(*) FROM tenants t CROSS JOIN LATERAL (
+    SELECT 1 FROM adjustments a
+    WHERE a.tenant_id = t.tenant_id AND a.status = 'pending' LIMIT :most
+) AS waiting
+"""
 _BACKLOG = "SELECT count(*) FROM (SELECT 1 FROM unfolded LIMIT :most) AS few"
 _OLDEST = "SELECT min(recorded_at) FROM unfolded WHERE tenant_id = :tenant_id"
 
@@ -326,6 +371,8 @@ def totals(session: Session) -> Totals:
         set_aside=sums[3],
         dead_letters=sums[4],
         reaggregations=sums[5],
+        periods_closed=sums[6],
+        pending_adjustments=session.execute(text(_PENDING), {"most": COUNTED_TO}).scalar_one(),
         unfolded=backlog,
         unfolded_is_lower_bound=backlog == COUNTED_TO,
         oldest_unfolded_at=min(waiting_since(session).values(), default=None),

@@ -24,6 +24,7 @@ from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
 from webapp.mappings.views import blueprint as mappings
+from webapp.periods_console.views import blueprint as periods_console
 from webapp.queues import Hints
 from webapp.runtime import Runtime
 from webapp.simulations.backtest_views import blueprint as backtests
@@ -51,6 +52,7 @@ BLUEPRINTS = (
     ingest,
     keys,
     mappings,
+    periods_console,
     saved_simulations,
     shadow_console,
     simulations,

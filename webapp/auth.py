@@ -81,7 +81,8 @@ def tenant(named: str | None) -> str:
 def ensure_tenant(session: Session, tenant_id: str) -> None:
     """In the sandbox a tenant is made by being named; elsewhere the operator makes it."""
     if principal().tenant_id is None:
-        tenants.ensure(session, tenant_id, mode="test", now=g.now)
+        lateness = runtime.current().config.lateness_seconds
+        tenants.ensure(session, tenant_id, mode="test", now=g.now, lateness_seconds=lateness)
 
 
 def csrf_token(session_token: str) -> str:

@@ -70,8 +70,11 @@ def tenants() -> None:
 @click.option("--mode", type=click.Choice(tenant_rows.MODES), default="live", show_default=True)
 def create_tenant(tenant_id: str, name: str | None, mode: str) -> None:
     """Make a tenant. A test tenant never has a live destination."""
+    lateness = configuration.load(needs_redis=False).lateness_seconds
     with _session() as session, unit_of_work(session):
-        tenant_rows.create(session, tenant_id, mode=mode, now=clock.wall(), name=name)
+        tenant_rows.create(
+            session, tenant_id, mode=mode, now=clock.wall(), name=name, lateness_seconds=lateness
+        )
     click.echo(f"Made the {mode} tenant {tenant_id}.")
 
 

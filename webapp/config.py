@@ -43,6 +43,7 @@ class Config:
     stripe_account:  the keys' own account, for mappings that name none.
     stripe_webhook_secret_live, …_test: one, or several divided by commas.
     stripe_limit_live, …_test: calls a second.
+    lateness_hours: how long after its period's end usage counts, of metrics made from now on.
     """
 
     database_url: str = field(repr=False)
@@ -62,6 +63,7 @@ class Config:
     stripe_api_base: str | None = None
     stripe_limit_live: int = 1000
     stripe_limit_test: int = 25
+    lateness_hours: int = 48
     log_level: str = "INFO"
     # Off only where the platform's Redis shows a certificate of its own making.
     redis_tls_verify: bool = True
@@ -69,6 +71,10 @@ class Config:
     metrics_shared: bool = False
     clock_file: Path | None = None
     demo_url: str | None = None
+
+    @property
+    def lateness_seconds(self) -> int:
+        return self.lateness_hours * 3600
 
 
 def load(environ: Mapping[str, str] | None = None, *, needs_redis: bool = True) -> Config:
@@ -160,6 +166,7 @@ class _Reader:
             stripe_api_base=self._stripe_api_base(),
             stripe_limit_live=self._number("STRIPE_LIMIT_LIVE", 1000, 1, 1_000_000),
             stripe_limit_test=self._number("STRIPE_LIMIT_TEST", 25, 1, 1_000_000),
+            lateness_hours=self._number("LATE_EVENT_WINDOW_HOURS", 48, 0, 8760),
             log_level=self._level(),
             redis_tls_verify=self._flag("REDIS_TLS_VERIFY", default=True),
             metrics_shared=METRICS_DIRECTORY in self.environ,

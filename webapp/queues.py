@@ -1,6 +1,7 @@
 """Hints to the workers, through Redis. Rows are the truth: what is lost here is only late.
 
 Keys:
+    sm:close:{tenant}   set while a job closes periods of the tenant; expires after 20 s
     sm:look:{mode}:{account}   set while a job reads an account of Stripe's; expires by itself
     sm:push:{tenant}    set while a push job of the tenant is on its way; expires after 20 s
     sm:wake:{shard}     set while a fold job of the shard is on its way; expires after 5 s
@@ -29,6 +30,7 @@ LOOK_SECONDS, LIST_SECONDS = 20, 120
 TIMEOUT_SECONDS = 0.1
 PAUSE_SECONDS = 1.0
 FOLD_JOB = "jobs.counters.fold_shard"
+CLOSE_JOB = "jobs.closing.close"
 FILL_JOB = "jobs.unique.fill"
 WEBHOOK_JOB = "jobs.webhooks.handle"
 BACKTEST_JOB = "jobs.backtest.run"
@@ -37,6 +39,7 @@ LIST_JOB = "jobs.catalogue.full"
 EVENTS_JOB = "jobs.catalogue.read_events"
 APPLY_JOB = "jobs.catalogue.apply_metric"
 PUSH_FLAG_SECONDS = 20
+CLOSE_FLAG_SECONDS = 20
 
 
 def wake_flag(shard: int) -> str:
@@ -114,6 +117,16 @@ class Hints:
     def lower_push_flag(self, tenant_id: str) -> bool:
         """Let the next hint enqueue a push of the tenant again; False if Redis is away."""
         return self._try(lambda: self._redis.delete(push_flag(tenant_id)))
+
+    def close_periods(self, tenant_id: str) -> bool:
+        """Enqueue the closing of a tenant's due periods, not twice at once: the flag goes with
+        time. False if Redis is away."""
+
+        def put() -> None:
+            if self._redis.set(f"sm:close:{tenant_id}", 1, nx=True, ex=CLOSE_FLAG_SECONDS):
+                enqueue(self._redis, COUNTERS, CLOSE_JOB, tenant_id)
+
+        return self._try(put)
 
     def fill_unique(self, tenant_id: str, metric: str) -> bool:
         """Enqueue the completion of a metric's unique counts; False if Redis is away."""

@@ -76,6 +76,7 @@ class _FromRows(Collector):
                 "Folded events behind a counter's watermark.",
                 totals.reaggregations,
             ),
+            ("periods_closed", "Billing periods that were closed.", totals.periods_closed),
             ("folds", "Fold transactions.", totals.folds),
             ("fold_seconds", "Time spent in fold transactions.", float(totals.fold_seconds)),
         ):
@@ -84,6 +85,11 @@ class _FromRows(Collector):
         for name, text, value in (
             ("unfolded_events", "Events received and not yet counted.", float(totals.unfolded)),
             ("unfolded_oldest_seconds", "Age of the oldest of them.", waiting),
+            (
+                "pending_adjustments",
+                "Adjustments that nobody has decided on.",
+                float(totals.pending_adjustments),
+            ),
         ):
             yield GaugeMetricFamily(name, text, value=value)
         lag = GaugeMetricFamily(

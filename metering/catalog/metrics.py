@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import and_, or_, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import Metric, MetricMapping
@@ -15,6 +14,13 @@ AGGREGATIONS = ("sum", "count", "max", "last", "unique")
 LATE_POLICIES = ("period", "age")
 # Nothing occurred before: the wire refuses a `ts` before the year 2000.
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+_MAKE = """
+INSERT INTO metrics (tenant_id, metric, lateness_seconds, created_at)
+SELECT tenant_id, %(metric)s, lateness_seconds, %(now)s FROM tenants
+WHERE tenant_id = %(tenant_id)s
+ON CONFLICT DO NOTHING
+"""
 
 
 def get(session: Session, tenant_id: str, metric: str) -> Metric:
@@ -54,11 +60,8 @@ def edit(
     Raises: InvalidInputError if the unique counts are switched off while they are the reading,
             ConflictError while they are that of a mapping which has not ended.
     """
-    session.execute(
-        insert(Metric)
-        .values(tenant_id=tenant_id, metric=metric, created_at=now)
-        .on_conflict_do_nothing()
-    )
+    parameters = {"tenant_id": tenant_id, "metric": metric, "now": now}
+    session.connection().exec_driver_sql(_MAKE, parameters)
     row = session.scalars(
         select(Metric)
         .where(Metric.tenant_id == tenant_id, Metric.metric == metric)

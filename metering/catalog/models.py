@@ -102,6 +102,12 @@ class BillingPeriod(Base):
         PrimaryKeyConstraint("tenant_id", "customer_ref", "metric", "start_at"),
         Index(None, "tenant_id", "item_id"),
         Index(None, "tenant_id", "end_at"),
+        Index(
+            "ix_billing_periods_closing",
+            "tenant_id",
+            "closes_at",
+            postgresql_where=text("closed_at IS NULL"),
+        ),
         CheckConstraint("start_at < end_at", name="span"),
         CheckConstraint("closed_at IS NULL OR closed_at >= closes_at", name="closed_in_time"),
     )

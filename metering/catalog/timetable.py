@@ -11,9 +11,14 @@ from metering.catalog.period import Bounded, Span
 from metering.catalog.schedules import PlannedPeriod
 
 
-def is_fixed(row: BillingPeriod) -> bool:
-    """Whether the period and its counters never change any more."""
-    return row.closed_at is not None or row.final_at is not None
+def is_fixed(row: BillingPeriod, now: datetime) -> bool:
+    """Whether the period never changes any more.
+
+    So it is from `closes_at` on, closed or not yet: what came since is set aside for it.
+    """
+    if row.closed_at is not None or row.final_at is not None:
+        return True
+    return row.closes_at is not None and row.closes_at <= now
 
 
 def redrawn(
@@ -30,9 +35,9 @@ def redrawn(
     found = [
         PlannedPeriod(row.start_at, min(row.end_at, begin), row.item_id, row.mode)
         for row in rows
-        if not is_fixed(row) and row.start_at < begin
+        if not is_fixed(row, now) and row.start_at < begin
     ]
-    fixed = [row for row in rows if is_fixed(row)]
+    fixed = [row for row in rows if is_fixed(row, now)]
     for period in wanted:
         for span in without(Span(period.start_at, period.end_at), fixed):
             found.append(PlannedPeriod(span.start_at, span.end_at, period.item_id, period.mode))

@@ -104,8 +104,11 @@ WITH taken AS (
                     ELSE calendar.closed_at IS NOT NULL END AS is_closed
     ) AS known
 ), first_seen_metrics AS (
-    INSERT INTO metrics (tenant_id, metric, created_at)
-    SELECT DISTINCT %(tenant_id)s, metric, %(now)s::timestamptz FROM judged
+    INSERT INTO metrics (tenant_id, metric, lateness_seconds, created_at)
+    SELECT DISTINCT %(tenant_id)s, metric,
+           (SELECT lateness_seconds FROM tenants WHERE tenant_id = %(tenant_id)s),
+           %(now)s::timestamptz
+    FROM judged
     ON CONFLICT DO NOTHING
 ), first_seen_periods AS (
     INSERT INTO periods (tenant_id, schedule, start_at, end_at)

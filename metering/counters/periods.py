@@ -56,10 +56,10 @@ def replan(
         .execution_options(populate_existing=True)
     ).all()
     redrawn = timetable.redrawn(rows, wanted, now=now)
-    fixed = [_span(row) for row in rows if timetable.is_fixed(row)]
-    before = {_span(row) for row in rows if not timetable.is_fixed(row)}
+    fixed = [_span(row) for row in rows if timetable.is_fixed(row, now)]
+    before = {_span(row) for row in rows if not timetable.is_fixed(row, now)}
     after = {_span(period) for period in redrawn}
-    _write(session, (tenant_id, customer_ref, metric), rows, redrawn)
+    _write(session, (tenant_id, customer_ref, metric), rows, redrawn, now)
     changed = before ^ after
     if not changed:
         return None
@@ -89,8 +89,9 @@ def _write(
     key: tuple[str, str, str],
     rows: Sequence[BillingPeriod],
     redrawn: Sequence[PlannedPeriod],
+    now: datetime,
 ) -> None:
-    known = {row.start_at: row for row in rows if not timetable.is_fixed(row)}
+    known = {row.start_at: row for row in rows if not timetable.is_fixed(row, now)}
     for period in redrawn:
         row = known.pop(period.start_at, None)
         if row is None:

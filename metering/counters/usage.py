@@ -29,6 +29,7 @@ class MetricUsage:
     they are settled.
     unfolded: events received and not yet counted, of whatever period.
     closes_at: from when on its events are set aside; None: not known, or never.
+    closed_at: since when it is closed; None: it is not.
     unique_complete: False while a freshly switched-on unique count is still being completed.
     is_carried: nothing of it was counted in the period; its last value is an earlier period's.
     delta: what approved adjustments add to its value, whatever the aggregation.
@@ -55,6 +56,7 @@ class MetricUsage:
     last_value: Decimal
     unique_count: int
     delta: Decimal = ZERO
+    closed_at: datetime | None = None
 
     def read_by(self, aggregation: str | None) -> "MetricUsage":
         """The same usage by another aggregation; None: by the metric's own."""
@@ -145,6 +147,8 @@ LEFT JOIN (
     SELECT m.metric, m.aggregation, m.display_name, m.unit, m.lateness_seconds, m.carry_over,
            m.unique_filled_to IS NULL AS unique_complete, m.start_at, m.end_at, m.is_held,
            CASE WHEN m.is_held THEN (m.begun).closes_at END AS closes_at,
+           CASE WHEN m.is_held THEN coalesce((m.begun).closed_at, (m.begun).final_at) END
+               AS closed_at,
            c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.delta,
            c.watermark, c.folded_at, coalesce(aside.events, 0) AS set_aside,
            (SELECT min(f.period_start) FROM counters f
@@ -232,6 +236,7 @@ def _metric_usage(row: Any, last_value: Decimal | None, backlog: Backlog) -> Met
         lateness_seconds=row.lateness_seconds,
         span=_span(row),
         closes_at=row.closes_at,
+        closed_at=row.closed_at,
         watermark=row.watermark,
         event_count=row.event_count or 0,
         set_aside=row.set_aside,

@@ -354,7 +354,7 @@ SELECT t.stream_id, t.mode, t.account_id, t.event_name, t.stripe_customer, u.kin
        array_agg(u.quantity ORDER BY u.segment_start, u.basis) AS quantities
 FROM unsendable u
 JOIN push_streams t ON t.tenant_id = %(tenant_id)s AND t.stream_id = u.stream_id
-WHERE u.tenant_id = %(tenant_id)s
+WHERE u.tenant_id = %(tenant_id)s AND NOT u.is_decided AND u.quantity <> 0
 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY min(u.found_at), 1, u.kind LIMIT %(most)s
 """
 

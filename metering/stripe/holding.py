@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import and_, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -92,15 +92,26 @@ def decide(
     session.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "stream_id", "basis", "segment_start"],
-            set_={"quantity": new.quantity, "kind": new.kind, "reason": new.reason},
+            set_={
+                "quantity": new.quantity,
+                "kind": new.kind,
+                "reason": new.reason,
+                "is_decided": and_(Unsendable.is_decided, Unsendable.quantity == new.quantity),
+            },
         )
     )
 
 
-_DECIDED = """
+_FORGET = """
 DELETE FROM unsendable
 WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s AND basis = %(basis)s
-  AND segment_start = %(start_at)s
+  AND segment_start = %(start_at)s AND NOT is_decided AND quantity <> 0
+"""
+# What was decided may have been billed elsewhere, and is then to be taken back.
+_RECONSIDER = """
+UPDATE unsendable SET quantity = 0, is_decided = false
+WHERE tenant_id = %(tenant_id)s AND stream_id = %(stream_id)s AND basis = %(basis)s
+  AND segment_start = %(start_at)s AND is_decided AND quantity <> 0
 """
 
 
@@ -112,7 +123,8 @@ def forget(session: Session, tenant_id: str, key: SegmentKey) -> None:
         "basis": key.basis,
         "start_at": key.start_at,
     }
-    session.connection().exec_driver_sql(_DECIDED, parameters)
+    session.connection().exec_driver_sql(_FORGET, parameters)
+    session.connection().exec_driver_sql(_RECONSIDER, parameters)
 
 
 REASONS = {

@@ -16,18 +16,18 @@ from metering.catalog.mirror import StripeInvoice, SubscriptionItem
 from metering.catalog.models import BillingPeriod, Metric
 from metering.catalog.period import Span
 from metering.counters import fold
-from metering.stripe import sync, unsent
+from metering.stripe import sync, unbilled, unsent
 from metering.stripe.answers import Invoice
+from metering.stripe.late import Key
+from metering.stripe.spans import Source
 from metering.stripe.sync import Place
-from metering.tenancy import locks
+from metering.tenancy import locks, tenants
 
 # How long before Stripe finalizes an invoice nothing more is counted: the last deltas must be
 # sent, and counted there.
 BEFORE_FINAL = timedelta(minutes=15)
 # The nearest a closing is moved to, so that it still lies ahead when this has committed.
 AHEAD = timedelta(minutes=1)
-# Of a metric that is not described: as the table has it.
-LATENESS = timedelta(hours=48)
 DELETED = "deleted"
 FINAL = ("open", "paid", "uncollectible", "void")
 
@@ -79,12 +79,14 @@ def apply_known(session: Session, place: Place, subscription_id: str, *, now: da
 # A closing that would lie behind us is not planned: only the invoice can tell of such a period.
 _PLAN = """
 UPDATE billing_periods p SET closes_at = greatest(
-    least(p.end_at + make_interval(secs => coalesce(told.lateness_seconds, %(lateness)s)),
+    least(p.end_at + make_interval(secs => told.lateness_seconds),
           told.finalizes_at - %(before_final)s::interval),
     %(soonest)s)
 FROM (
-    SELECT b.customer_ref, b.metric, b.start_at, m.lateness_seconds, i.finalizes_at
+    SELECT b.customer_ref, b.metric, b.start_at, i.finalizes_at,
+           coalesce(m.lateness_seconds, t.lateness_seconds) AS lateness_seconds
     FROM billing_periods b
+    JOIN tenants t ON t.tenant_id = %(tenant_id)s
     LEFT JOIN LATERAL (
         SELECT lateness_seconds FROM metrics
         WHERE tenant_id = %(tenant_id)s AND metric = b.metric OFFSET 0
@@ -97,7 +99,8 @@ FROM (
     ) AS i ON true
     WHERE b.tenant_id = %(tenant_id)s AND b.closes_at IS NULL AND b.closed_at IS NULL
       AND b.final_at IS NULL AND b.item_id = ANY(%(item_ids)s)
-      AND b.end_at + make_interval(secs => coalesce(m.lateness_seconds, %(lateness)s)) > %(now)s
+      AND b.end_at + make_interval(secs => coalesce(m.lateness_seconds, t.lateness_seconds))
+          > %(now)s
 ) AS told
 WHERE p.tenant_id = %(tenant_id)s AND p.customer_ref = told.customer_ref
   AND p.metric = told.metric AND p.start_at = told.start_at
@@ -115,7 +118,6 @@ def plan_closings(
     parameters = {
         "tenant_id": tenant_id,
         "item_ids": list(item_ids),
-        "lateness": LATENESS.total_seconds(),
         "before_final": BEFORE_FINAL,
         "soonest": now + AHEAD,
         "now": now,
@@ -230,8 +232,9 @@ def _closing(session: Session, invoice: StripeInvoice, period: BillingPeriod) ->
             Metric.tenant_id == period.tenant_id, Metric.metric == period.metric
         )
     )
-    lateness = LATENESS if seconds is None else timedelta(seconds=seconds)
-    closing = period.end_at + lateness
+    if seconds is None:
+        seconds = tenants.get(session, period.tenant_id).lateness_seconds
+    closing = period.end_at + timedelta(seconds=seconds)
     if invoice.finalizes_at is None:
         return closing
     return min(closing, invoice.finalizes_at - BEFORE_FINAL)
@@ -244,6 +247,9 @@ def _close_for_good(
     closing = [period for period in periods if period.final_at is None]
     if any(period.closed_at is None for period in closing):
         fold.fold(session, invoice.tenant_id, now=now, is_alone=False)
+    locks.add_closed(
+        session, invoice.tenant_id, sum(period.closed_at is None for period in closing)
+    )
     for period in closing:
         period.invoice_id = invoice.invoice_id
         period.final_at = invoice.finalized_at or now
@@ -253,6 +259,12 @@ def _close_for_good(
         # What Stripe has not heard of is a decision now: whoever looks writes it down.
         session.flush()
         _flush(session, period, now)
+    session.flush()
+    # Also of those that were final before: Stripe may have said yes to more of it since.
+    billed = [
+        Key(Source(period.customer_ref, period.metric), period.start_at) for period in periods
+    ]
+    unbilled.propose_late(session, invoice.tenant_id, billed, now=now)
 
 
 def _flush(session: Session, period: BillingPeriod, now: datetime) -> None:

@@ -243,6 +243,7 @@ class Unsendable(Base):
     """A segment's usage that Stripe would bill on no invoice: a decision for people.
 
     kind: `too_old` (35 days), `invoice_final`.  quantity: what is missing at Stripe.
+    is_decided: the adjustments that it was proposed as are decided, and nothing has changed since.
     """
 
     __tablename__ = "unsendable"
@@ -259,6 +260,7 @@ class Unsendable(Base):
     kind: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     found_at: Mapped[Instant]
+    is_decided: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class WebhookDelivery(Base):

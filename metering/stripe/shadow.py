@@ -11,10 +11,12 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
-from metering.stripe import owed
+from metering.stripe import owed, unbilled
+from metering.stripe.late import Key
 from metering.stripe.modes import MODES
 from metering.stripe.owed import ZERO, Counted, Fed, Owed, Shares, Told
 from metering.stripe.spans import Source
+from metering.tenancy import tenants
 
 # Sums are made over so many rows.
 ADDED_UP_TO = 10_000
@@ -22,7 +24,7 @@ PAGE = 500
 # Of those that are apart, so many are named.
 MOST_APART = 10
 
-State = Literal["off", "held", "shared", "waiting", "equal", "differs", "unknown"]
+State = Literal["off", "held", "shared", "waiting", "equal", "unbilled", "differs", "unknown"]
 Verdict = Literal["agrees", "waits", "differs", "unknown"]
 # Where a page ended: customer, metric, period start.
 Place = tuple[str, str, datetime]
@@ -35,7 +37,9 @@ class Side:
     owed:   what Stripe should have; None where nothing leads there, or it is not known.
     state:  `off` (nothing leads to Stripe in this mode), `held` (for `reason`), `shared` (its place
             in Stripe is also that of others, so that the pushes are not its alone), `waiting`,
-            `equal`, `differs`, `unknown`.
+            `equal`, `unbilled` (equal, but some of it came after the invoice was final),
+            `differs`, `unknown`.
+    unbilled: of what was pushed, what no invoice bills and nobody has decided on.
     """
 
     state: State
@@ -43,6 +47,7 @@ class Side:
     pushed: Decimal = ZERO
     confirmed: Decimal = ZERO
     reason: str | None = None
+    unbilled: Decimal = ZERO
 
     @property
     def difference(self) -> Decimal | None:
@@ -70,7 +75,7 @@ class Compared:
     def verdict(self) -> Verdict:
         """`agrees`: every mode that it goes to holds what is owed. `waits`: one will by itself."""
         states = {side.state for side in (self.live, self.shadow)} - {"off"}
-        if states & {"differs", "held"}:
+        if states & {"differs", "held", "unbilled"}:
             return "differs"
         if "waiting" in states:
             return "waits"
@@ -78,8 +83,10 @@ class Compared:
 
     @property
     def apart(self) -> Decimal:
-        """The size of the larger difference; 0 where there is none, or none that is known."""
-        return max(abs(side.difference or ZERO) for side in (self.live, self.shadow))
+        """The size of the largest difference, or of what is on no invoice; 0 where there is none,
+        or none that is known."""
+        sides = self.live, self.shadow
+        return max(max(abs(side.difference or ZERO), abs(side.unbilled)) for side in sides)
 
 
 @dataclass
@@ -220,9 +227,10 @@ def _compared(session: Session, tenant_id: str, counted: Sequence[Counted]) -> l
     asked = [(mode, each) for mode in MODES for each in counted]
     fed = owed.fed_by(session, tenant_id, (each.source for each in counted))
     streams = [[f for f in fed[each.source] if f.mode == mode] for mode, each in asked]
+    lost = _unbilled(session, tenant_id, counted)
     sides = [
-        _side(due, said, of, way)
-        for due, said, of, way in zip(
+        _side(due, said, of, way, lost.get(way_of, ZERO))
+        for due, said, of, way, way_of in zip(
             owed.owed(session, tenant_id, shares, asked),
             owed.told(
                 session,
@@ -234,6 +242,7 @@ def _compared(session: Session, tenant_id: str, counted: Sequence[Counted]) -> l
             ),
             streams,
             _ways(session, tenant_id, asked),
+            [(mode, _key(each)) for mode, each in asked],
             strict=True,
         )
     ]
@@ -242,6 +251,21 @@ def _compared(session: Session, tenant_id: str, counted: Sequence[Counted]) -> l
         Compared(each.source, each.span, _local(shares, each), one, other)
         for each, one, other in zip(counted, live, shadow, strict=True)
     ]
+
+
+def _key(of: Counted) -> Key:
+    return Key(of.source, of.span.start_at)
+
+
+def _unbilled(
+    session: Session, tenant_id: str, counted: Sequence[Counted]
+) -> dict[tuple[str, Key], Decimal]:
+    """By mode and period."""
+    if not counted:
+        return {}
+    mode = tenants.get(session, tenant_id).mode
+    found = unbilled.open_late(session, tenant_id, map(_key, counted))
+    return {(mode, key): quantity for key, quantity in found.items()}
 
 
 def _local(shares: Shares, counted: Counted) -> Decimal:
@@ -253,7 +277,7 @@ def _local(shares: Shares, counted: Counted) -> Decimal:
     return counted.read(shares.own_aggregation(counted.source.metric))
 
 
-def _side(due: Owed | None, said: Told, streams: Sequence[Fed], way: Any) -> Side:
+def _side(due: Owed | None, said: Told, streams: Sequence[Fed], way: Any, lost: Decimal) -> Side:
     state: State
     reason = None
     quantity = None if due is None else due.quantity
@@ -266,10 +290,10 @@ def _side(due: Owed | None, said: Told, streams: Sequence[Fed], way: Any) -> Sid
     elif quantity is None:
         state = "unknown"
     elif quantity == said.pushed:
-        state = "equal"
+        state = "unbilled" if lost else "equal"
     else:
         state = "waiting" if (way is not None and way.waits) or said.open else "differs"
-    return Side(state, quantity, said.pushed, said.confirmed, reason)
+    return Side(state, quantity, said.pushed, said.confirmed, reason, lost)
 
 
 _WAYS = """

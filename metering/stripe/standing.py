@@ -157,7 +157,7 @@ _UNSENDABLE = """
 SELECT t.mode, count(*) AS unsendable
 FROM unsendable u
 JOIN push_streams t ON t.tenant_id = %(tenant_id)s AND t.stream_id = u.stream_id
-WHERE u.tenant_id = %(tenant_id)s GROUP BY 1
+WHERE u.tenant_id = %(tenant_id)s AND NOT u.is_decided AND u.quantity <> 0 GROUP BY 1
 """
 _COUNTS = (
     _MAPPINGS,

@@ -28,6 +28,18 @@ def lock(session: Session, tenant_id: str) -> None:
     session.connection().exec_driver_sql(_WAIT, {"tenant_id": tenant_id})
 
 
+_ADD_CLOSED = """
+UPDATE tenant_locks SET periods_closed = periods_closed + %(periods)s
+WHERE tenant_id = %(tenant_id)s
+"""
+
+
+def add_closed(session: Session, tenant_id: str, periods: int) -> None:
+    """Add billing periods that have just been closed to the tenant's running totals."""
+    parameters = {"tenant_id": tenant_id, "periods": periods}
+    session.connection().exec_driver_sql(_ADD_CLOSED, parameters)
+
+
 def add_totals(
     session: Session,
     tenant_id: str,

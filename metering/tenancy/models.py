@@ -18,17 +18,23 @@ from metering.database import Base, Instant, Key
 
 
 class Tenant(Base):
-    """One business that meters its customers. A `test` tenant never has a live destination."""
+    """One business that meters its customers. A `test` tenant never has a live destination.
+
+    lateness_seconds: how long after its period's end usage still counts, of metrics of which
+                      nobody has said otherwise.
+    """
 
     __tablename__ = "tenants"
     __table_args__ = (
         PrimaryKeyConstraint("tenant_id"),
         CheckConstraint("mode IN ('live', 'test')", name="mode"),
+        CheckConstraint("lateness_seconds >= 0", name="lateness_seconds"),
     )
 
     tenant_id: Mapped[Key]
     name: Mapped[str | None] = mapped_column(Text)
     mode: Mapped[str] = mapped_column(Text)
+    lateness_seconds: Mapped[int] = mapped_column(server_default=text("172800"))
     created_at: Mapped[Instant]
 
 
@@ -52,6 +58,7 @@ class TenantLock(Base):
     set_aside: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     dead_letters: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     reaggregations: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    periods_closed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class ApiKey(Base):

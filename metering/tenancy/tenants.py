@@ -11,6 +11,8 @@ from metering.tenancy.models import Tenant, TenantLock
 
 MODES = ("live", "test")
 MAX_ID_LENGTH = 128
+# 48 hours, of an installation that says nothing else.
+LATENESS_SECONDS = 172_800
 
 
 def check_id(tenant_id: str) -> str:
@@ -23,24 +25,39 @@ def check_id(tenant_id: str) -> str:
 
 
 def create(
-    session: Session, tenant_id: str, *, mode: str, now: datetime, name: str | None = None
+    session: Session,
+    tenant_id: str,
+    *,
+    mode: str,
+    now: datetime,
+    name: str | None = None,
+    lateness_seconds: int = LATENESS_SECONDS,
 ) -> Tenant:
     """Create a tenant. Raises ConflictError if it exists."""
     if mode not in MODES:
         raise InvalidInputError("a tenant's mode is 'live' or 'test'", pointer="/mode")
-    if not ensure(session, tenant_id, mode=mode, now=now, name=name):
+    if not ensure(
+        session, tenant_id, mode=mode, now=now, name=name, lateness_seconds=lateness_seconds
+    ):
         raise ConflictError(f"tenant {tenant_id!r} exists already")
     return get(session, tenant_id)
 
 
 def ensure(
-    session: Session, tenant_id: str, *, mode: str, now: datetime, name: str | None = None
+    session: Session,
+    tenant_id: str,
+    *,
+    mode: str,
+    now: datetime,
+    name: str | None = None,
+    lateness_seconds: int = LATENESS_SECONDS,
 ) -> bool:
     """Create the tenant unless it exists; True if it was created here."""
     values = {
         "tenant_id": check_id(tenant_id),
         "name": name,
         "mode": mode,
+        "lateness_seconds": lateness_seconds,
         "created_at": now,
     }
     statement = insert(Tenant).values(values).on_conflict_do_nothing().returning(Tenant.tenant_id)

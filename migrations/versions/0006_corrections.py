@@ -35,7 +35,30 @@ def upgrade() -> None:
     _voids()
     _corrected()
     _backfills()
+    _closing()
     _append_only()
+
+
+def _closing() -> None:
+    """What closes next is found without reading what is closed; a tenant says how late is late."""
+    op.create_index(
+        "ix_billing_periods_closing",
+        "billing_periods",
+        ["tenant_id", "closes_at"],
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
+    op.add_column(
+        "tenants",
+        sa.Column("lateness_seconds", sa.Integer(), server_default="172800", nullable=False),
+    )
+    op.create_check_constraint(
+        op.f("ck_tenants_lateness_seconds"), "tenants", "lateness_seconds >= 0"
+    )
+    op.add_column("tenant_locks", _count("periods_closed"))
+    op.add_column(
+        "unsendable",
+        sa.Column("is_decided", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+    )
 
 
 def _adjustments() -> None:

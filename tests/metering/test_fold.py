@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics
-from metering.counters import fold
+from metering.counters import closing, fold
 from metering.database import make_engine, unit_of_work
 from metering.ledger import append
 from metering.tenancy import locks, tenants
@@ -202,14 +202,16 @@ def test_any_folding_of_one_ledger_gives_the_same_counters(
 ) -> None:
     """Any number, size, order and crash of folds, for one ledger and one history of closings.
 
-    Periods of September close at a fixed instant; what was recorded later is set aside. At
-    every commit: folded + set aside + dead letters + unfolded = ledger.
+    Periods of September close at a fixed instant; what was recorded later is set aside, and so is
+    what commits once they are closed. At every commit: folded + set aside + dead letters +
+    unfolded = ledger.
     """
     events = _history(data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 60)))
     closes_at = datetime(2026, 10, 3, tzinfo=UTC)
     with Session(engine) as session:
         tenant = _closing_tenant(session, closes_at)
         late: set[str] = set()
+        is_closed = False
         remaining = list(events)
         while remaining:
             count = data.draw(st.integers(1, len(remaining)))
@@ -218,11 +220,15 @@ def test_any_folding_of_one_ledger_gives_the_same_counters(
                 st.sampled_from([closes_at - timedelta(microseconds=1), closes_at])
             )
             put(session, tenant, [_entry_of(event) for event in part], now=recorded_at)
-            if recorded_at >= closes_at:
+            if recorded_at >= closes_at or is_closed:
                 late |= {e[3] for e in part if e[2].month == 9}
             for _ in range(data.draw(st.integers(0, 2))):
                 _fold_or_crash(session, tenant, data)
                 assert scalar(session, BALANCE, t=tenant) == 0
+            if data.draw(st.booleans()):
+                with unit_of_work(session):
+                    is_closed |= closing.close_due(session, tenant, now=datetime.now(UTC)) > 0
+                assert is_closed
         fold_all(session, tenant, limit=data.draw(st.integers(1, 100)))
         expected = computed([e for e in events if e[3] not in late], unique=True)
         assert counters(session, tenant) == expected

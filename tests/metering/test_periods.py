@@ -179,7 +179,7 @@ def test_what_is_known_of_a_period_stays_while_its_end_does(session: Session, te
     replan(session, tenant, plan(*ANCHORED))
     with unit_of_work(session):
         session.execute(
-            text("UPDATE billing_periods SET closes_at = end_at, invoice_id = 'in_1'"
+            text("UPDATE billing_periods SET closes_at = end_at + '60 d', invoice_id = 'in_1'"
                  " WHERE tenant_id = :t"), {"t": tenant},
         )  # fmt: skip
     assert replan(session, tenant, plan(*ANCHORED, item="si_2")) is None
@@ -189,6 +189,22 @@ def test_what_is_known_of_a_period_stays_while_its_end_does(session: Session, te
              " WHERE tenant_id = :t ORDER BY start_at"), {"t": tenant},
     ).all()  # fmt: skip
     assert [tuple(row) for row in rows] == [("si_2", False, "in_1"), ("si_2", True, "in_1")]
+
+
+def test_a_period_whose_time_is_over_is_redrawn_no_more(session: Session, tenant: str) -> None:
+    """Closed or not yet: what came since `closes_at` was set aside for it."""
+    replan(session, tenant, plan(*ANCHORED))
+    with unit_of_work(session):
+        session.execute(
+            text("UPDATE billing_periods SET closes_at = '2026-11-16Z' WHERE tenant_id = :t"
+                 " AND start_at = :p"), {"t": tenant, "p": at(ANCHORED[0])},
+        )  # fmt: skip
+    before = spans(session, tenant)
+    other = plan(ANCHORED[0], "2026-11-14T00:00:00", item="si_2")
+    assert replan(session, tenant, other, "2026-11-16T00:00:00") is not None
+    assert before[0] in spans(session, tenant)
+    assert replan(session, tenant, other, "2026-11-15T23:59:59") is not None
+    assert before[0] not in spans(session, tenant)
 
 
 def test_late_events_are_named_with_the_period_they_would_be_in(

@@ -19,6 +19,7 @@ def test_everything_wrong_is_named_at_once() -> None:
         "STRIPEMETER_SANDBOX": "maybe",
         "STRIPE_TEST_KEY": "sk_live_planted",
         "LOG_LEVEL": "loud",
+        "LATE_EVENT_WINDOW_HOURS": "8761",
     }
     with pytest.raises(config.ConfigError) as raised:
         config.load(broken)
@@ -131,3 +132,10 @@ def test_no_secret_shows_in_the_configurations_repr() -> None:
         stripe_webhook_secret_test="whsec_planted",
     )
     assert "planted" not in repr(loaded)
+
+
+def test_how_late_is_late_is_48_hours_or_as_told() -> None:
+    assert config.load(GOOD).lateness_seconds == 48 * 3600
+    for hours in (0, 24, 8760):
+        told = config.load({**GOOD, "LATE_EVENT_WINDOW_HOURS": str(hours)})
+        assert told.lateness_seconds == hours * 3600

@@ -480,6 +480,12 @@ def test_words_about_a_comparison() -> None:
     assert (total.live.pushed, total.shadow.pushed, total.shadow.difference) == ("–", "13", "−5")
     too_much = shadow.overall([compared(side("differs", 9, 12), side("equal"))])
     assert comparison.furthest(too_much.apart[0]) == "live has 3 m of c too many"
+    lost = compared(replace(side("unbilled"), unbilled=Decimal(4)), side("equal"))
+    assert comparison.furthest(lost) == "no invoice bills 4 m of c"
+    assert comparison.row(lost, {}).in_words == (
+        "Live holds all of it, but took 4 after the invoice was final: no invoice bills that;"
+        " shadow holds all of it."
+    )
     far = [compared(side("differs", 9, 9 + n), side("equal")) for n in range(1, 30)]
     named = shadow.overall(far).apart
     assert [row.apart for row in named][:2] == [29, 28]

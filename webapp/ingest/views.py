@@ -110,7 +110,8 @@ def _store(batch: Batch, body: bytes, request_key: str | None, *, careful: bool)
 def _make_in_sandbox(session: Session, tenant_id: str, now: datetime) -> None:
     """In the sandbox a tenant is made by being named; elsewhere the operator makes it."""
     if auth.principal().tenant_id is None and tenant_id not in _made:
-        tenants.ensure(session, tenant_id, mode="test", now=now)
+        lateness = runtime.current().config.lateness_seconds
+        tenants.ensure(session, tenant_id, mode="test", now=now, lateness_seconds=lateness)
         after_commit(session, lambda: _made.add(tenant_id))
 
 

@@ -19,12 +19,13 @@ MODES = (("live", "Live"), ("shadow", "Shadow (test mode)"))
 
 @dataclass(frozen=True)
 class SideSum:
-    """One mode of a metric; texts."""
+    """One mode of a metric; texts. unbilled: empty where there is none."""
 
     pushed: str
     confirmed: str
     difference: str
     is_off: bool = False
+    unbilled: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,13 @@ def furthest(row: Compared) -> str:
     """`shadow lacks 5 api_calls of cus_2`."""
     name, side = max(
         (("live", row.live), ("shadow", row.shadow)),
-        key=lambda each: abs(each[1].difference or Decimal(0)),
+        key=lambda each: max(abs(each[1].difference or Decimal(0)), abs(each[1].unbilled)),
     )
-    difference = side.difference or Decimal(0)
-    usage = f"{shown.quantity(abs(difference))} {row.source.metric} of {row.source.customer_ref}"
+    difference, what = side.difference or Decimal(0), f"{row.source.metric} of"
+    if abs(side.unbilled) > abs(difference):
+        lost = shown.quantity(side.unbilled)
+        return f"no invoice bills {lost} {what} {row.source.customer_ref}"
+    usage = f"{shown.quantity(abs(difference))} {what} {row.source.customer_ref}"
     return f"{name} lacks {usage}" if difference < 0 else f"{name} has {usage} too many"
 
 
@@ -161,7 +165,10 @@ def _side(of: Side) -> SideSum:
     if of.state == "off":
         return SideSum(NOTHING, NOTHING, NOTHING, is_off=True)
     difference = NOTHING if of.difference is None else _difference(of.difference)
-    return SideSum(shown.quantity(of.pushed), shown.quantity(of.confirmed), difference)
+    lost = shown.quantity(of.unbilled) if of.unbilled else ""
+    return SideSum(
+        shown.quantity(of.pushed), shown.quantity(of.confirmed), difference, unbilled=lost
+    )
 
 
 def _difference(value: Decimal) -> str:

@@ -123,6 +123,7 @@ def _side(side: Side) -> dict[str, Any]:
         "pushed": wire.decimal(side.pushed),
         "confirmed": wire.decimal(side.confirmed),
         "difference": _decimal(side.difference),
+        "unbilled": wire.decimal(side.unbilled),
     }
 
 
@@ -145,7 +146,7 @@ def added_up(of: Sum) -> dict[str, Any]:
     }
 
 
-_SIDE = ("state", "owed", "pushed", "confirmed", "difference")
+_SIDE = ("state", "owed", "pushed", "confirmed", "difference", "unbilled")
 CSV_HEADER = [
     "customerRef", "metric", "periodStart", "periodEnd", "local",
     *(f"live {name}" for name in _SIDE), *(f"shadow {name}" for name in _SIDE), "in words",
@@ -168,7 +169,7 @@ def csv_rows(rows: Iterable[Compared]) -> Iterator[list[object]]:
 
 
 def _cells(side: Side) -> list[object]:
-    return [side.state, side.owed, side.pushed, side.confirmed, side.difference]
+    return [side.state, side.owed, side.pushed, side.confirmed, side.difference, side.unbilled]
 
 
 def _instant(value: datetime | None) -> str | None:

@@ -7,7 +7,7 @@ from webapp.wire import TextField, WireSchema
 
 _TENANT = {"description": "required without a key"}
 MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
-_STATES = ("off", "held", "shared", "waiting", "equal", "differs", "unknown")
+_STATES = ("off", "held", "shared", "waiting", "equal", "unbilled", "differs", "unknown")
 
 
 class AtStakeSchema(WireSchema):
@@ -153,7 +153,9 @@ class ShadowFileQuerySchema(WireSchema):
 
 class ShadowSideSchema(WireSchema):
     """One mode of a billing period. owed: what Stripe should have. difference: pushed less owed.
-    `off`: nothing leads to Stripe in this mode; `shared`: others feed the same place there."""
+    `off`: nothing leads to Stripe in this mode; `shared`: others feed the same place there.
+    unbilled: of what was pushed, what Stripe took after the invoice was final: no invoice bills it,
+    and nobody has decided on it yet; `unbilled` is the state of one that agrees but for that."""
 
     state = fields.String(required=True, validate=validate.OneOf(_STATES))
     reason = fields.String(required=True, allow_none=True)
@@ -161,6 +163,7 @@ class ShadowSideSchema(WireSchema):
     pushed = fields.String(required=True)
     confirmed = fields.String(required=True)
     difference = fields.String(required=True, allow_none=True)
+    unbilled = fields.String(required=True)
 
 
 class ComparedSchema(WireSchema):

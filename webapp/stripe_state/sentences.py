@@ -144,6 +144,16 @@ def _customer(each: Stuck) -> str:
 
 def side(of: Side) -> str:
     """One mode of a compared period."""
+    if of.unbilled and of.state != "unbilled":
+        return f"{_side(of)}, and {_unbilled(of)}"
+    return _side(of)
+
+
+def _unbilled(of: Side) -> str:
+    return f"took {shown.quantity(of.unbilled)} after the invoice was final: no invoice bills that"
+
+
+def _side(of: Side) -> str:
     match of.state:
         case "off":
             return "is not sent"
@@ -155,6 +165,8 @@ def side(of: Side) -> str:
             return "holds all of it, confirmed"
         case "equal":
             return "holds all of it"
+        case "unbilled":
+            return f"holds all of it, but {_unbilled(of)}"
         case "held":
             return f"is held{_by(of.difference)}"
         case "waiting":

@@ -1,9 +1,12 @@
 """Usage in the contract's form."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from metering.catalog.period import Span
+from metering.counters import calendar
+from metering.counters.calendar import Listed
 from metering.counters.history import History, Question
 from metering.counters.usage import MetricUsage, Usage
 from webapp import wire
@@ -14,20 +17,20 @@ def span(value: Span) -> dict[str, str]:
     return {"start": wire.instant(value.start_at), "end": wire.instant(value.end_at)}
 
 
-def current(customer_ref: str, usage: Usage) -> dict[str, Any]:
+def current(customer_ref: str, usage: Usage, now: datetime) -> dict[str, Any]:
     """The answer of `GET /v1/usage/current`."""
     return {
         "customerRef": customer_ref,
         "period": span(usage.span),
         "asOf": wire.instant(usage.as_of),
-        "metrics": [_metric(metric, usage) for metric in usage.metrics],
+        "metrics": [_metric(metric, usage, now) for metric in usage.metrics],
         "unfolded": usage.backlog.events,
         "unfoldedIsLowerBound": usage.backlog.is_lower_bound,
         "alerts": [],
     }
 
 
-def _metric(metric: MetricUsage, usage: Usage) -> dict[str, Any]:
+def _metric(metric: MetricUsage, usage: Usage, now: datetime) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "name": metric.metric,
         "displayName": metric.display_name,
@@ -40,6 +43,9 @@ def _metric(metric: MetricUsage, usage: Usage) -> dict[str, Any]:
         "unfolded": metric.unfolded,
         "latenessSeconds": metric.lateness_seconds,
         "effectiveLatenessSeconds": _effective_lateness(metric),
+        "state": calendar.state_of(metric.span, metric.closed_at, now=now),
+        "closesAt": _instant(metric.closes_at),
+        "closedAt": _instant(metric.closed_at),
     }
     if metric.span != usage.span:
         shown["period"] = span(metric.span)
@@ -56,6 +62,33 @@ def _effective_lateness(metric: MetricUsage) -> int | None:
     if metric.closes_at is None:
         return None
     return int((metric.closes_at - metric.span.end_at).total_seconds())
+
+
+def periods(customer_ref: str, listed: Sequence[Listed], next_cursor: str | None) -> dict[str, Any]:
+    """The answer of `GET /v1/usage/periods`."""
+    return {
+        "customerRef": customer_ref,
+        "periods": [
+            {
+                "metric": each.metric,
+                **span(each.span),
+                "state": each.state,
+                "closesAt": _instant(each.closes_at),
+                "closedAt": _instant(each.closed_at),
+                "effectiveLatenessSeconds": each.effective_lateness_seconds,
+                "invoiceId": each.invoice_id,
+                "invoiceFinalAt": _instant(each.final_at),
+                "setAside": each.set_aside,
+                "pendingAdjustments": each.pending,
+            }
+            for each in listed
+        ],
+        "nextCursor": next_cursor,
+    }
+
+
+def _instant(value: datetime | None) -> str | None:
+    return None if value is None else wire.instant(value)
 
 
 def history(question: Question, answered: History, as_of: datetime) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from metering.counters.history import INTERVALS
 from webapp.events.schemas import TimeRangeSchema
 from webapp.wire import InstantField, TextField, WireSchema
 
+STATES = ("open", "closing", "closed")
 _INSTANT = {"format": "date-time"}
 _DECIMAL = {"description": "decimal string"}
 _MONEY = {"description": "decimal string in major units"}
@@ -43,6 +44,13 @@ class MetricUsageSchema(WireSchema):
             " it closes is not known yet"
         },
     )
+    state = fields.String(
+        required=True,
+        validate=validate.OneOf(STATES),
+        metadata={"description": "of its period; closing: it is over, and late usage still counts"},
+    )
+    closes_at = fields.String(required=True, allow_none=True, metadata=_INSTANT)
+    closed_at = fields.String(required=True, allow_none=True, metadata=_INSTANT)
     period = fields.Nested(
         TimeRangeSchema, metadata={"description": "the metric's own, where it is another"}
     )
@@ -63,6 +71,58 @@ class CurrentAnswerSchema(WireSchema):
     )
     unfolded_is_lower_bound = fields.Boolean(required=True)
     alerts = fields.List(fields.Dict(), required=True)
+
+
+class PeriodsQuerySchema(WireSchema):
+    """Whose periods, of which metric."""
+
+    tenant_id = TextField(metadata={"description": "required without a key"})
+    customer_ref = TextField(required=True, validate=validate.Length(min=1, max=255))
+    metric = TextField(validate=validate.Length(min=1, max=100))
+    limit = fields.Integer(load_default=25, validate=validate.Range(min=1, max=100))
+    cursor = TextField(validate=validate.Length(max=4000))
+
+
+class PeriodSchema(WireSchema):
+    """One billing period of one metric."""
+
+    metric = fields.String(required=True)
+    start = fields.String(required=True, metadata=_INSTANT)
+    end = fields.String(required=True, metadata=_INSTANT)
+    state = fields.String(
+        required=True,
+        validate=validate.OneOf(STATES),
+        metadata={"description": "closing: it is over, and late usage still counts"},
+    )
+    closes_at = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=_INSTANT
+        | {
+            "description": "what is recorded from then on is set aside; null: not known yet, or"
+            " never, for the period is bound to no subscription"
+        },
+    )
+    closed_at = fields.String(required=True, allow_none=True, metadata=_INSTANT)
+    effective_lateness_seconds = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "from the period's end to closesAt"},
+    )
+    invoice_id = fields.String(required=True, allow_none=True)
+    invoice_final_at = fields.String(required=True, allow_none=True, metadata=_INSTANT)
+    set_aside = fields.Integer(
+        required=True, metadata={"description": "events that came too late, decided or not"}
+    )
+    pending_adjustments = fields.Integer(required=True)
+
+
+class PeriodsAnswerSchema(WireSchema):
+    """The newest first; those that start together by metric."""
+
+    customer_ref = fields.String(required=True)
+    periods = fields.List(fields.Nested(PeriodSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 class ProjectionBodySchema(WireSchema):

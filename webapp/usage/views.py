@@ -10,9 +10,9 @@ from flask import Blueprint, Response, g
 from metering.billing import projection as billing
 from metering.catalog import metrics
 from metering.catalog.period import Span
-from metering.counters import history, usage
+from metering.counters import calendar, history, usage
 from metering.errors import NotFoundError
-from webapp import wire
+from webapp import cursor, wire
 from webapp.endpoint import Contract, endpoint
 from webapp.extensions import db
 from webapp.usage import presenters, projected
@@ -21,6 +21,8 @@ from webapp.usage.schemas import (
     CurrentQuerySchema,
     HistoryAnswerSchema,
     HistoryQuerySchema,
+    PeriodsAnswerSchema,
+    PeriodsQuerySchema,
     ProjectionAnswerSchema,
     ProjectionBodySchema,
 )
@@ -42,7 +44,35 @@ blueprint = Blueprint("usage", __name__, url_prefix="/v1/usage")
 def current(tenant_id: str, query: dict[str, Any]) -> Response:
     """Each metric by its own aggregation, with its `asOf` and what is not in the number yet."""
     found = usage.of_customer(db.session(), tenant_id, query["customer_ref"], None, now=g.now)
-    return wire.answer(presenters.current(query["customer_ref"], found))
+    return wire.answer(presenters.current(query["customer_ref"], found, g.now))
+
+
+@blueprint.get("/periods")
+@endpoint(
+    Contract(
+        summary="A customer's billing periods, and what came too late for them",
+        scope="usage:read",
+        query=PeriodsQuerySchema,
+        answer=PeriodsAnswerSchema,
+        statuses=(401, 403, 422),
+        tag="Usage",
+    )
+)
+def list_periods(tenant_id: str, query: dict[str, Any]) -> Response:
+    """The newest first. Usage that is recorded by `closesAt` counts in its period, however old;
+    what comes later is set aside and proposed as an adjustment."""
+    customer_ref, limit = query["customer_ref"], query["limit"]
+    found = calendar.page(
+        db.session(),
+        tenant_id,
+        customer_ref,
+        metric=query.get("metric"),
+        after=cursor.read_place(query["cursor"]) if "cursor" in query else None,
+        limit=limit + 1,
+        now=g.now,
+    )
+    more = cursor.write(found[limit - 1].place) if len(found) > limit else None
+    return wire.answer(presenters.periods(customer_ref, found[:limit], more))
 
 
 @blueprint.post("/projection")

@@ -64,7 +64,10 @@ def _token(session: Session, body: dict[str, Any], origin: str) -> WidgetToken:
             "Without a token a widget opens in the sandbox only, on the machine that it runs on:"
             f" have your backend make one. {reason}".strip(),
         )
-    tenants.ensure(session, tenants.check_id(tenant_id), mode="test", now=g.now)
+    lateness = runtime.current().config.lateness_seconds
+    tenants.ensure(
+        session, tenants.check_id(tenant_id), mode="test", now=g.now, lateness_seconds=lateness
+    )
     wanted = widgets.Wanted(customer_ref, origins=[origin])
     token, _ = widgets.mint(session, tenant_id, wanted, created_by="sandbox", now=g.now)
     return token

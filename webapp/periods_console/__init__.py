@@ -1,0 +1,1 @@
+"""The console's page about a customer's billing periods."""

@@ -25,6 +25,7 @@ from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
 from webapp.mappings.views import blueprint as mappings
 from webapp.queues import Hints
+from webapp.replay.views import blueprint as replay
 from webapp.runtime import Runtime
 from webapp.simulations.backtest_views import blueprint as backtests
 from webapp.simulations.views import blueprint as simulations
@@ -51,6 +52,7 @@ BLUEPRINTS = (
     ingest,
     keys,
     mappings,
+    replay,
     saved_simulations,
     shadow_console,
     simulations,

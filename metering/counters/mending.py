@@ -157,11 +157,10 @@ WITH wanted AS MATERIALIZED (
 ), folded AS MATERIALIZED (
     SELECT e.idempotency_key, e.customer_ref, e.metric, e.quantity, e.occurred_at,
            {period_sql.begun("e.customer_ref", "e.metric", "e.occurred_at")} AS begun
-    FROM events e
-    JOIN hours h ON h.customer_ref = e.customer_ref AND h.metric = e.metric
-        AND h.hour = {hour("e.occurred_at")}
-    WHERE e.tenant_id = %(tenant_id)s
-      AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s AND {IS_FOLDED}
+    FROM hours h
+    JOIN events e ON e.tenant_id = %(tenant_id)s AND h.customer_ref = e.customer_ref
+        AND h.metric = e.metric AND h.hour = {hour("e.occurred_at")}
+    WHERE e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s AND {IS_FOLDED}
 ), cut AS MATERIALIZED (
     SELECT f.*, greatest({hour("f.occurred_at")}, {period_sql.start("f.begun", "f.occurred_at")})
                AS segment_start

@@ -169,12 +169,17 @@ class _Scan:
 
     def _segments(self, begin: Position) -> Position:
         while True:
-            end_at = min(begin.at + self.length, self.whole.end_at)
+            end_at, began = min(begin.at + self.length, self.whole.end_at), time.monotonic()
             found = self._stretch(Span(begin.at, end_at))
+            taken = time.monotonic() - began
             if found.doubtful <= self.budget.doubts or self.length <= HOUR:
                 break
             # More than a page may hold: a shorter stretch holds less.
             self.length = max(HOUR, self.length // 4 // HOUR * HOUR)
+        if taken < _QUICK:
+            self.length = min(_LONGEST, self.length * 2)
+        elif taken > _SLOW:
+            self.length = max(HOUR, self.length // 2 // HOUR * HOUR)
         self.found.take(found)
         if found.doubtful:
             self.to_read_again += found.events.total()
@@ -183,16 +188,11 @@ class _Scan:
         return Position(MEMBERS if self.unique.metrics else COUNTERS, self.whole.start_at)
 
     def _stretch(self, stretch: Span) -> Found:
-        found, began = Found(), time.monotonic()
+        found = Found()
         with self.step() as (session, _):
             scanned = doubts.of_segments(session, self.scope, stretch)
             if self.unique.metrics:
                 found.missing = doubts_members.missing(session, self.unique, stretch)
-        taken = time.monotonic() - began
-        if taken < _QUICK:
-            self.length = min(_LONGEST, self.length * 2)
-        elif taken > _SLOW:
-            self.length = max(HOUR, self.length // 2 // HOUR * HOUR)
         found.events.update(scanned.events)
         found.segments, found.uncovered = scanned.segments, scanned.uncovered
         with self.step() as (session, _):

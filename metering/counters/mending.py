@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
 from metering.catalog.period import Span, hour_of
-from metering.counters import unsent_marks
+from metering.counters import corrections, unsent_marks
 from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, RESOURCE_KEY
 from metering.counters.doubts import Place, hour
 from metering.counters.doubts_members import Member
@@ -123,7 +123,7 @@ def mend(session: Session, tenant_id: str, doubts: Doubts, *, now: datetime) -> 
     _remove_counters(session, tenant_id, [p for p in moved if p not in true], done)
     _mend_counters(session, tenant_id, sorted(periods), now, done)
     unsent_marks.mark(session, tenant_id, _touched(done), now=now)
-    _refresh_corrections(session, tenant_id, done)
+    _refresh_corrections(session, tenant_id, done, now)
     return done
 
 
@@ -132,9 +132,24 @@ def _touched(done: Mended) -> list[tuple[str, str, datetime]]:
     return sorted((place.customer_ref, place.metric, place.at) for place in places)
 
 
-def _refresh_corrections(session: Session, tenant_id: str, done: Mended) -> None:
-    """CALL SITE: decisions on what was mended are made into totals anew here, by
-    `corrections.refresh`, for the periods of `done.counters` and the hours of `done.segments`."""
+# What nobody decided anything about has no corrected row.
+_CORRECTED = """
+SELECT DISTINCT c.customer_ref, c.metric, c.period_start, c.period_end
+FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[])
+    AS w (customer_ref, metric, at)
+JOIN corrected_counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = w.customer_ref
+    AND c.metric = w.metric AND c.period_start <= w.at AND c.period_end > w.at
+ORDER BY 1, 2, 3
+"""
+
+
+def _refresh_corrections(session: Session, tenant_id: str, done: Mended, now: datetime) -> None:
+    """What was decided about periods that were mended counts on top of the mended numbers."""
+    places = sorted({*done.segments, *done.counters})
+    parameters = {"tenant_id": tenant_id} | _columns(places)
+    for row in session.connection().exec_driver_sql(_CORRECTED, parameters).all():
+        span = Span(row.period_start, row.period_end)
+        corrections.refresh(session, tenant_id, row.customer_ref, row.metric, span, now=now)
 
 
 def _columns(places: Sequence[Place]) -> dict[str, Any]:

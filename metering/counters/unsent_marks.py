@@ -8,18 +8,15 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-_MARK = """
+from metering.counters.destined import DESTINATIONS
+
+_MARK = f"""
 INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
-SELECT DISTINCT %(tenant_id)s, way.mode, w.customer_ref, w.metric, w.segment_start,
-       %(now)s::timestamptz, greatest(%(now)s::timestamptz, w.segment_start)
+SELECT %(tenant_id)s, d.mode, w.customer_ref, w.metric, w.segment_start, %(now)s,
+       greatest(%(now)s::timestamptz, w.segment_start)
 FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
     AS w (customer_ref, metric, segment_start)
-JOIN mappings m ON m.tenant_id = %(tenant_id)s AND m.metric = w.metric
-CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
-WHERE way.is_on
-  AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
-  AND (way.mode = 'test' OR EXISTS (
-      SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
+JOIN ({DESTINATIONS}) AS d ON d.metric = w.metric
 ORDER BY 2, 3, 4, 5
 ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) DO UPDATE SET
     changed_at = excluded.changed_at, due_at = least(unsent.due_at, excluded.due_at)

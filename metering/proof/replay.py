@@ -186,15 +186,13 @@ def _keys(doubted: Iterable[Place], located: Located) -> dict[Place, PeriodKey]:
     return dict(sorted(keys.items()))
 
 
-# CALL SITE: where corrections exist, what is read here is the one total: the corrected row where
-# there is one, else the counter.
 _TOTALS = """
 SELECT w.customer_ref, w.metric, w.at, c.event_count, c.sum_value, c.max_value, c.last_value,
-       c.unique_count
+       c.unique_count, c.delta
 FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[])
     AS w (customer_ref, metric, at)
 CROSS JOIN LATERAL (
-    SELECT event_count, sum_value, max_value, last_value, unique_count FROM counters
+    SELECT event_count, sum_value, max_value, last_value, unique_count, delta FROM used_counters
     WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
       AND period_start = w.at
     OFFSET 0

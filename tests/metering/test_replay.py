@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics
 from metering.catalog.period import Span
 from metering.catalog.schedules import PlannedPeriod
-from metering.counters import fold, periods
+from metering.counters import fold, periods, voids
 from metering.counters import replay as counted
 from metering.counters.doubts import Scope
 from metering.counters.replay import Budget, Step
@@ -461,3 +461,23 @@ def test_a_level_that_only_differences_carry_is_sent_as_one(
     assert told(replayer.apply()) == told(dry)
     push_all(session, acme, stripe, now=later + timedelta(minutes=1))
     assert stripe.total() == 120
+
+
+def test_what_was_decided_counts_on_top_of_what_is_mended(
+    engine: Engine, session: Session, tenant: str, replayer: Replayer
+) -> None:
+    put(session, tenant, [entry("a", 5), entry("b", 7), entry("c", 11)], now=NOON)
+    fold_all(session, tenant)
+    with unit_of_work(session):
+        voids.void(session, tenant, "b", reason="a test", actor="test", now=NOON)
+    right = stored(session, tenant)
+    damage(session, tenant, "UPDATE segments SET sum_value = 1 WHERE tenant_id = :t",
+           "UPDATE corrected_segments SET sum_value = 1 WHERE tenant_id = :t",
+           "UPDATE counters SET sum_value = 1 WHERE tenant_id = :t",
+           "UPDATE corrected_counters SET sum_value = 1 WHERE tenant_id = :t")  # fmt: skip
+    dry = replayer.dry()
+    assert [(c.before, c.after) for c in dry.changes] == [(1, 16)]
+    assert told(replayer.apply()) == told(dry)
+    for table in ("segments", "corrected_segments"):
+        assert stored(session, tenant)[table] == right[table]
+    assert replayer.apply().is_right

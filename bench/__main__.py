@@ -23,6 +23,7 @@ from bench import (
     pricing,
     pushing,
     reading,
+    replay,
     results,
     rounds,
     stack,
@@ -63,6 +64,7 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
         "confirm": lambda s: [pushing.confirm(s)],
         "idle_tick": idle.tick,
         "to_stripe": lambda s: [arriving.to_stripe(s)],
+        "replay": replay.month,
         "widgets": widgets.polls,
         "widget_paint": lambda s: [widgets.paint(s)],
     }

@@ -26,6 +26,7 @@ from webapp.keys.views import blueprint as keys
 from webapp.mappings.views import blueprint as mappings
 from webapp.periods_console.views import blueprint as periods_console
 from webapp.queues import Hints
+from webapp.replay.views import blueprint as replay
 from webapp.runtime import Runtime
 from webapp.simulations.backtest_views import blueprint as backtests
 from webapp.simulations.views import blueprint as simulations
@@ -53,6 +54,7 @@ BLUEPRINTS = (
     keys,
     mappings,
     periods_console,
+    replay,
     saved_simulations,
     shadow_console,
     simulations,

@@ -26,6 +26,7 @@ from metering.tenancy.models import ApiKey
 from webapp import clock
 from webapp import config as configuration
 from webapp.health import MIGRATIONS
+from webapp.replay_cli import replay_command
 from webapp.sim_cli import sim
 from webapp.stripe_cli import stripe
 
@@ -188,6 +189,7 @@ def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
     click.echo(f"{base.rstrip('/')}/console/enter?token={token}")
 
 
+stripemeter.add_command(replay_command, "replay")
 stripemeter.add_command(sim)
 stripemeter.add_command(stripe)
 

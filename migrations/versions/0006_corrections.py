@@ -37,6 +37,13 @@ def upgrade() -> None:
     _backfills()
     _closing()
     _append_only()
+    # A replay reads all customers' hours of a stretch, and the key begins with the customer.
+    op.create_index(
+        "ix_segments_segment_start_brin",
+        "segments",
+        ["segment_start"],
+        postgresql_using="brin",
+    )
 
 
 def _closing() -> None:

@@ -20,6 +20,7 @@ from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
 from webapp.console.views import blueprint as console
 from webapp.events.views import blueprint as events
+from webapp.evidence.views import blueprint as evidence
 from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     catalog,
     console,
     events,
+    evidence,
     health.blueprint,
     ingest,
     keys,

@@ -171,6 +171,8 @@ def helped(case: Case) -> Case:
         if isinstance(part, dict) and "events" not in part:
             part["tenantId"] = "t"
             part |= {name: value for name, value in HELP.items() if name in part}
+            if case.path.endswith("/walk"):
+                part["id"] = "k"
             if "backtests" in case.path and "metrics" in part:
                 part |= {"metrics": REPRICED}
             for name in DROPPED:

@@ -82,6 +82,11 @@ SAMPLES: dict[str, Any] = {
     "id": cursor.write(("held", "test", f"{PLANTED}-customer", f"{PLANTED}-metric")),
 }
 
+# Where a name means something else.
+SAMPLES_OF: dict[str, dict[str, Any]] = {
+    "/v1/events/walk": {"id": f"{PLANTED}-1"},
+}
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -156,6 +161,7 @@ def ask(
     # A new parameter fails here until the `path` fixture says what stands for it.
     url = re.sub(r"<(?:\w+:)?(\w+)>", lambda parameter: path[parameter[1]], operation.rule)
     asked = filled(contract.query, tenant_id) if contract.query else {}
+    asked |= SAMPLES_OF.get(operation.rule, {})
     options: dict[str, Any] = {"query_string": asked | (query or {})}
     if contract.body is not None:
         options["json"] = filled(contract.body, tenant_id)

@@ -20,6 +20,7 @@ from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
 from webapp.console.views import blueprint as console
 from webapp.events.views import blueprint as events
+from webapp.evidence.letters import blueprint as dead_letters
 from webapp.evidence.views import blueprint as evidence
 from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     backtests,
     catalog,
     console,
+    dead_letters,
     events,
     evidence,
     health.blueprint,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span, hour_of
-from metering.counters import standing, usage
+from metering.counters import dead_letters, standing, usage
 from metering.counters.models import Adjustment, DeadLetter, SetAside, Void
 from metering.ledger.models import Event
 from metering.proof.steps import DONE, STOPPED, WAITING, Step, number, on, sentence
@@ -119,13 +119,13 @@ def _voided(void: Void, place: Place, now: datetime) -> Counting:
 
 def _dead(session: Session, event: Event, place: Place, now: datetime) -> Counting:
     letter = session.get(DeadLetter, (event.tenant_id, event.idempotency_key))
-    facts, failed_at, error = _of(place, now), None, "the reason is not known"
+    facts, failed_at, error = _of(place, now), None, "a reason that is not known"
     if letter is not None:
-        error, failed_at = letter.error, letter.failed_at
+        error, failed_at = dead_letters.in_words(letter.error), letter.failed_at
         facts["error"] = error
     text = (
-        f"It could not be counted, for the database refused it ({error}). Once the cause is mended,"
-        " it can be counted again."
+        f"It could not be counted, for {error.rstrip('.')}. Once the cause is mended, it can be"
+        " counted again."
     )
     step = Step("counter", STOPPED, text, failed_at, facts)
     return Counting(step, "dead_letter", False, place)

@@ -86,6 +86,9 @@ SAMPLES: dict[str, Any] = {
 SAMPLES_OF: dict[str, dict[str, Any]] = {
     "/v1/events/walk": {"id": f"{PLANTED}-1"},
 }
+BODIES_OF: dict[str, dict[str, Any]] = {
+    "/v1/events/dead-letters/resend": {"all": True},
+}
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def ask(
     asked |= SAMPLES_OF.get(operation.rule, {})
     options: dict[str, Any] = {"query_string": asked | (query or {})}
     if contract.body is not None:
-        options["json"] = filled(contract.body, tenant_id)
+        options["json"] = filled(contract.body, tenant_id) | BODIES_OF.get(operation.rule, {})
     # An id of our own making could hold any digits, those of the planted quantity too.
     named = {"X-Request-Id": "asked"}
     return client.open(

@@ -33,6 +33,7 @@ from webapp.simulations.views import blueprint as simulations
 from webapp.simulator.backtest_views import blueprint as backtest_pages
 from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
+from webapp.statements.views import blueprint as statements
 from webapp.stripe_console.shadow_views import blueprint as shadow_console
 from webapp.stripe_console.views import blueprint as stripe_console
 from webapp.stripe_state.views import blueprint as stripe_state
@@ -59,6 +60,7 @@ BLUEPRINTS = (
     shadow_console,
     simulations,
     simulator,
+    statements,
     stripe_console,
     stripe_state,
     stripe_webhooks,

@@ -131,3 +131,15 @@ def test_no_secret_shows_in_the_configurations_repr() -> None:
         stripe_webhook_secret_test="whsec_planted",
     )
     assert "planted" not in repr(loaded)
+
+
+def test_the_secret_of_statements_is_32_bytes_in_base64_or_hex() -> None:
+    assert config.load(GOOD).statement_signing_key is None
+    for told in ("q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=", "ab" * 32):
+        loaded = config.load({**GOOD, "STATEMENT_SIGNING_KEY": told})
+        assert loaded.statement_signing_key == b"\xab" * 32
+        assert "\\xab" not in repr(loaded)
+    for wrong in ("planted", "cGxhbnRlZA==", "zz" * 32):
+        with pytest.raises(config.ConfigError, match="STATEMENT_SIGNING_KEY") as raised:
+            config.load({**GOOD, "STATEMENT_SIGNING_KEY": wrong})
+        assert wrong not in str(raised.value)

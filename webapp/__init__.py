@@ -20,6 +20,7 @@ from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
 from webapp.console.views import blueprint as console
 from webapp.events.views import blueprint as events
+from webapp.events_console.views import blueprint as events_console
 from webapp.evidence.letters import blueprint as dead_letters
 from webapp.evidence.views import blueprint as evidence
 from webapp.extensions import db
@@ -51,6 +52,7 @@ BLUEPRINTS = (
     console,
     dead_letters,
     events,
+    events_console,
     evidence,
     health.blueprint,
     ingest,

@@ -59,6 +59,10 @@ WITHOUT_CONTRACT = {
     "stripe_console.home",  # below, and tests/webapp/test_stripe_console.py
     "stripe_console.retry",
     "shadow_console.report",
+    "events_console.home",  # tests/webapp/test_events_console.py
+    "events_console.walk",
+    "events_console.letters",
+    "events_console.resend",
     "widget.script",  # the widget's frame; tests/webapp/test_widget_frames.py
     "widget.brand_sheet",
     "widget.document",
@@ -377,7 +381,7 @@ def test_the_console_of_another_tenant_is_behind_its_own_link(app: Flask, tenant
         assert tenant not in shown.get_data(as_text=True)
 
 
-def test_the_pages_about_stripe_are_behind_the_wall(
+def test_the_consoles_pages_are_behind_the_wall(
     shut: FlaskClient,
     session: Session,
     tenant: str,
@@ -385,9 +389,10 @@ def test_the_pages_about_stripe_are_behind_the_wall(
     now: datetime,
     path: dict[str, str],
 ) -> None:
-    pages = [op for op in OPERATIONS if op.rule.startswith("/console/stripe")]
+    rooms = ("/console/stripe", "/console/events")
+    pages = [op for op in OPERATIONS if op.rule.startswith(rooms)]
     assert {op.endpoint for op in pages} < WITHOUT_CONTRACT
-    assert len(pages) == 3, "a new page about Stripe is to be looked at here"
+    assert len(pages) == 7, "a new page of the console is to be looked at here"
     before = stored(session, tenant)
     for page in pages:
         answer = shut.open(page.rule, method=page.method, query_string={"tenantId": tenant})

@@ -39,7 +39,7 @@ def list_events(tenant_id: str, query: dict[str, Any]) -> Response:
     session = db.session()
     by_event_time = query["sort"] == "ts"
     after = _read_cursor(query.get("cursor"))
-    start_at, end_at = _span(session, tenant_id, query, by_event_time)
+    start_at, end_at = asked_span(session, tenant_id, query, by_event_time)
     page = read.page(
         session,
         read.Slice(
@@ -74,7 +74,7 @@ def list_events(tenant_id: str, query: dict[str, Any]) -> Response:
     )
 
 
-def _span(
+def asked_span(
     session: Session, tenant_id: str, query: dict[str, Any], by_event_time: bool
 ) -> tuple[datetime | None, datetime | None]:
     """The span asked for; where one is needed and not whole, a month reaching to what is known."""

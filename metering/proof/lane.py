@@ -60,7 +60,8 @@ def walked(session: Session, asked: Asked) -> Lane:
     leads = asked.atlas.find(asked.mode, source.customer_ref, source.metric, start)
     price = _price(session, asked, leads)
     if not asked.counting.counts:
-        is_gone = asked.counting.step.status == STOPPED
+        # A dead letter may yet be counted.
+        is_gone = asked.counting.step.status == STOPPED and asked.counting.status != "dead_letter"
         status, text = (NOT_APPLICABLE, _NOT_AT_ALL) if is_gone else (WAITING, _NOT_COUNTED)
         rest = tuple(Step(name, status, text) for name in ("push", "acceptance", "invoice"))
         return Lane(asked.name, asked.mode, (price, *rest))

@@ -154,14 +154,14 @@ def step(
 def _stopped(sent: Sent, cannot_call: str | None, facts: dict[str, Any]) -> Step | None:
     """What keeps the segment, with the way out where there is one."""
     if sent.held is not None:
-        return _stop(sent.held.reason, facts | {"kind": sent.held.kind}, sent.held.held_at)
+        return _ours(sent.held.reason, facts | {"kind": sent.held.kind}, sent.held.held_at)
     if sent.leads.obstacles:
         obstacle = sent.leads.obstacles[0]
-        return _stop(obstacle.reason, facts | {"kind": obstacle.kind})
+        return _ours(obstacle.reason, facts | {"kind": obstacle.kind})
     for row in sent.rows:
         if row.unsendable is not None:
             more = {"kind": "unsendable", "unsendable_quantity": row.unsendable_quantity}
-            return _stop(row.unsendable, facts | more)
+            return _ours(row.unsendable, facts | more)
     if sent.is_all_sent:
         return None
     for row in sent.rows:
@@ -169,11 +169,18 @@ def _stopped(sent: Sent, cannot_call: str | None, facts: dict[str, Any]) -> Step
             more = {"kind": row.blocked_kind, "next_try_at": row.retry_at}
             return _stop(f"Stripe refuses what is sent: {row.blocked_reason}", facts | more)
     if cannot_call is not None and sent.leads.destinations:
-        return _stop(cannot_call, facts | {"kind": "no_key"})
+        return _ours(cannot_call, facts | {"kind": "no_key"})
     if sent.halted is not None:
         more = {"kind": sent.halted.halted_kind, "next_try_at": sent.halted.halted_until}
         return _stop(f"Stripe cannot be reached: {sent.halted.halted_reason}", facts | more)
     return None
+
+
+def _ours(reason: str, facts: dict[str, Any], at: datetime | None = None) -> Step:
+    """Our own sentences say what is wrong, a colon, and the way out, which is for whoever mends it
+    and not for the customer."""
+    what, _, way_out = reason.partition(": ")
+    return _stop(what, facts | {"way_out": way_out or None}, at)
 
 
 def _stop(reason: str, facts: dict[str, Any], at: datetime | None = None) -> Step:

@@ -58,6 +58,7 @@ def acme(session: Session, now: datetime) -> Connected:
 def test_the_first_line_says_what_is_not_done_and_why(client: FlaskClient, acme: Connected) -> None:
     text = text_of(client, WALK, tenantId=acme.tenant_id, id="e<1>")
     assert "It is not sent to Stripe: it is not known which customer of Stripe globex is" in text
+    assert "Way out: set its stripeCustomerId at /v1/customers" in text
     assert "The first step that is not done: Sent to Stripe , stopped." in text
     assert "Event e<1> : 1,200.5 api_calls of globex" in text
     for step in ("Received Done", "In the ledger Done", "Counted Done", "Sent to Stripe Stopped"):

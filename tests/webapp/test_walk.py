@@ -37,8 +37,9 @@ def test_an_event_is_walked(client: FlaskClient, session: Session, now: datetime
     assert body["firstNotDone"] == {
         "step": "push",
         "status": "stopped",
-        "sentence": "It is not sent to Stripe: there is no live key: set STRIPE_LIVE_KEY.",
+        "sentence": "It is not sent to Stripe: there is no live key.",
     }
+    assert lane["steps"][1]["facts"]["wayOut"] == "set STRIPE_LIVE_KEY"
 
 
 def test_a_walk_needs_an_event_and_the_scope(

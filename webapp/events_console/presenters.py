@@ -53,6 +53,7 @@ class ShownStep:
     status_words: str
     mark: str
     sentence: str
+    way_out: str | None
     at: Moment | None
     facts: list[tuple[str, str]]
     pushes: list[dict[str, Any]]
@@ -70,6 +71,7 @@ class ShownWalk:
 
     sentence: str
     first: tuple[str, str] | None
+    way_out: str | None
     event_id: str
     quantity: str
     metric: str
@@ -89,6 +91,7 @@ def walk(trail: Trail, now: datetime) -> ShownWalk:
     return ShownWalk(
         sentence=first.sentence if first is not None else _DONE,
         first=(STEPS[first.step], STATUSES[first.status][0].lower()) if first else None,
+        way_out=first.facts.get("way_out") if first else None,
         event_id=event.idempotency_key,
         quantity=shown.quantity(event.quantity),
         metric=event.metric,
@@ -113,6 +116,7 @@ def _step(step: Step, now: datetime) -> ShownStep:
         status_words=text,
         mark=mark,
         sentence=step.sentence,
+        way_out=step.facts.get("way_out"),
         at=words.moment(step.at, now),
         facts=list(_facts(step.facts).items()),
         pushes=[_push(each, now) for each in step.facts.get("pushes", ())],
@@ -123,7 +127,7 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, str]:
     """What has a value, by its name in words; lists of streams by their places in Stripe."""
     found = {}
     for name, value in facts.items():
-        if value is None or name in ("pushes", "reason") or value == []:
+        if value is None or name in ("pushes", "reason", "way_out") or value == []:
             continue
         label = name.replace("_", " ").removesuffix(" at").removesuffix(" ids")
         if name == "streams":

@@ -192,7 +192,11 @@ def test_a_customer_without_a_place_in_stripe_is_named(
     for _ in range(2):  # first as the mapping says, then as it is written down
         found = walk(session, acme, at)
         assert first(found) == ("push", "stopped")
-        assert "which customer of Stripe globex is in live mode" in found.first_not_done.sentence
+        assert found.first_not_done.sentence == (
+            "It is not sent to Stripe: it is not known which customer of Stripe globex is in live"
+            " mode."
+        )
+        assert "set its stripeCustomerId" in found.first_not_done.facts["way_out"]
         push_all(session, acme, FakeStripe(), now=at)
 
 
@@ -424,6 +428,7 @@ def test_a_dead_letter_says_what_the_database_said(
         )  # fmt: skip
     found = walk(session, acme, at)
     assert (found.status, first(found)) == ("dead_letter", ("counter", "stopped"))
+    assert statuses(found)["push"] == "waiting"
     assert (
         "the database cannot hold one of its values: out of range" in found.first_not_done.sentence
     )

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sandbox import instance, locks, ports, processes
+from sandbox import instance, locks, ports, processes, statement_key
 from sandbox.banner import banner
 from sandbox.children import Children
 from sandbox.daemon import Daemon
@@ -108,7 +108,7 @@ class Supervisor:
         path = self._run_folder / "servers.env"
         undo.callback(path.unlink, missing_ok=True)
         path.touch(mode=0o600)
-        told = dict(self._urls)
+        told = {**self._urls, **statement_key.environment(self.settings)}
         if self._stand_in is not None:
             told |= {"STRIPEMETER_SANDBOX": "1", **self._stand_in.environment}
         path.write_text("".join(f"{name}='{value}'\n" for name, value in told.items()))
@@ -212,6 +212,7 @@ class Supervisor:
         return {
             **self.settings.environment,
             **self._urls,
+            **statement_key.environment(self.settings),
             **stripe,
             "PORT": str(self.settings.port),
             "WEB_CONCURRENCY": self.settings.web_concurrency,

@@ -132,7 +132,13 @@ def stranger(session: Session, now: datetime) -> str:
 @pytest.fixture(scope="session")
 def config(database: str, redis_url: str) -> Config:
     """The sandbox's configuration."""
-    return Config(database_url=database, redis_url=redis_url, sandbox=True, bind_host="127.0.0.1")
+    return Config(
+        database_url=database,
+        redis_url=redis_url,
+        sandbox=True,
+        bind_host="127.0.0.1",
+        statement_signing_key=bytes(32),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,9 @@ from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
 from webapp.console.views import blueprint as console
 from webapp.events.views import blueprint as events
+from webapp.events_console.views import blueprint as events_console
+from webapp.evidence.letters import blueprint as dead_letters
+from webapp.evidence.views import blueprint as evidence
 from webapp.extensions import db
 from webapp.ingest.views import blueprint as ingest
 from webapp.keys.views import blueprint as keys
@@ -33,6 +36,7 @@ from webapp.simulations.views import blueprint as simulations
 from webapp.simulator.backtest_views import blueprint as backtest_pages
 from webapp.simulator.saved import blueprint as saved_simulations
 from webapp.simulator.views import blueprint as simulator
+from webapp.statements.views import blueprint as statements
 from webapp.stripe_console.shadow_views import blueprint as shadow_console
 from webapp.stripe_console.views import blueprint as stripe_console
 from webapp.stripe_state.views import blueprint as stripe_state
@@ -48,7 +52,10 @@ BLUEPRINTS = (
     backtests,
     catalog,
     console,
+    dead_letters,
     events,
+    events_console,
+    evidence,
     health.blueprint,
     ingest,
     keys,
@@ -59,6 +66,7 @@ BLUEPRINTS = (
     shadow_console,
     simulations,
     simulator,
+    statements,
     stripe_console,
     stripe_state,
     stripe_webhooks,

@@ -25,9 +25,11 @@ from metering.tenancy import tenants as tenant_rows
 from metering.tenancy.models import ApiKey
 from webapp import clock
 from webapp import config as configuration
+from webapp.erasure_cli import erase_meta, erasures
 from webapp.health import MIGRATIONS
 from webapp.replay_cli import replay_command
 from webapp.sim_cli import sim
+from webapp.statement_cli import statement, verify
 from webapp.stripe_cli import stripe
 
 OPERATOR = "operator"
@@ -190,8 +192,12 @@ def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
 
 
 stripemeter.add_command(replay_command, "replay")
+stripemeter.add_command(erase_meta)
+stripemeter.add_command(erasures)
 stripemeter.add_command(sim)
+stripemeter.add_command(statement)
 stripemeter.add_command(stripe)
+stripemeter.add_command(verify)
 
 
 @stripemeter.group()

@@ -8,6 +8,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 STRIPE = "https://api.stripe.com"
+SIGNING_KEY_BYTES = 32
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -44,6 +46,7 @@ class Config:
     stripe_webhook_secret_live, …_test: one, or several divided by commas.
     stripe_limit_live, …_test: calls a second.
     lateness_hours: how long after its period's end usage counts, of metrics made from now on.
+    statement_signing_key: the secret that the key of statements is made from; None: there are none.
     """
 
     database_url: str = field(repr=False)
@@ -71,6 +74,7 @@ class Config:
     metrics_shared: bool = False
     clock_file: Path | None = None
     demo_url: str | None = None
+    statement_signing_key: bytes | None = field(default=None, repr=False)
 
     @property
     def lateness_seconds(self) -> int:
@@ -172,6 +176,7 @@ class _Reader:
             metrics_shared=METRICS_DIRECTORY in self.environ,
             clock_file=self._clock_file(),
             demo_url=self._demo_url(),
+            statement_signing_key=self._signing_key(),
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -265,6 +270,22 @@ class _Reader:
         elif self.environ.get("STRIPE_LIVE_KEY", "").strip():
             self.problems.append("STRIPE_API_BASE names a stand-in: STRIPE_LIVE_KEY must be unset")
         return base
+
+    def _signing_key(self) -> bytes | None:
+        """In base64, or in hex as platforms make secrets."""
+        told = self.environ.get("STATEMENT_SIGNING_KEY", "").strip()
+        if not told:
+            return None
+        try:
+            secret = bytes.fromhex(told) if len(told) == 64 else b64decode(told, validate=True)
+        except ValueError:
+            secret = b""
+        if len(secret) != SIGNING_KEY_BYTES:
+            self.problems.append(
+                f"STATEMENT_SIGNING_KEY must be {SIGNING_KEY_BYTES} bytes in base64"
+                " (`openssl rand -base64 32`)"
+            )
+        return secret
 
     def _demo_url(self) -> str | None:
         url = self.environ.get("STRIPEMETER_DEMO_URL", "").strip()

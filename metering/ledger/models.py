@@ -153,10 +153,16 @@ class BackfillError(Base):
 
 
 class Erasure(Base):
-    """Personal `meta` that was erased from the ledger: how much, why and by whom."""
+    """Personal `meta` that was erased from the ledger: whose, how much, why and by whom.
+
+    Of a customer or of one event. The database lets nothing be erased without such a row.
+    """
 
     __tablename__ = "erasures"
-    __table_args__ = (PrimaryKeyConstraint("tenant_id", "erasure_id"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("tenant_id", "erasure_id"),
+        CheckConstraint("(customer_ref IS NULL) <> (idempotency_key IS NULL)", name="of_one"),
+    )
 
     tenant_id: Mapped[Key]
     erasure_id: Mapped[Key]

@@ -26,6 +26,20 @@ def at_key(key: str) -> str:
     return f"idempotency_key >= {key} AND idempotency_key <= {key} ORDER BY idempotency_key LIMIT 1"
 
 
+def one(session: Session, tenant_id: str, key: str) -> Event | None:
+    """The event with this key, found as `at_key` says; None where the ledger has none."""
+    return session.scalar(
+        select(Event)
+        .where(
+            Event.tenant_id == tenant_id,
+            Event.idempotency_key >= key,
+            Event.idempotency_key <= key,
+        )
+        .order_by(Event.idempotency_key)
+        .limit(1)
+    )
+
+
 @dataclass(frozen=True)
 class Slice:
     """Which events, in which order. Instants are event times, `[start_at, end_at)`.

@@ -169,6 +169,16 @@ class Atlas:
             }
         )
 
+    def beginnings(self, mode: str, customer_ref: str, metric: str) -> list[datetime]:
+        """When the mappings of this mode that lead to Stripe begin for the customer."""
+        return sorted(
+            mapping.effective_from
+            for mapping in self._mappings[metric]
+            if (mapping.is_active if mode == "live" else mapping.is_shadow)
+            and mapping.customer_ref in (None, customer_ref)
+            and self.leads_anywhere(mode, mapping)
+        )
+
     def aggregation(self, mapping: MetricMapping) -> str:
         """How the metric is read by the mapping: as it says, else as the metric does."""
         metric = self._metrics.get(mapping.metric)

@@ -313,9 +313,17 @@ def _append_only() -> None:
         _text("actor"),
         _at("erased_at"),
         sa.PrimaryKeyConstraint("tenant_id", "erasure_id", name=op.f("pk_erasures")),
+        sa.CheckConstraint(
+            "(customer_ref IS NULL) <> (idempotency_key IS NULL)", name=op.f("ck_erasures_of_one")
+        ),
     )
     op.execute(_REFUSE)
+    op.execute(_KEEP_LOG)
     op.execute(_ERASE)
+    op.execute(
+        "REVOKE ALL ON FUNCTION erase_meta(text, text, text, text, text, text, timestamptz, text,"
+        " integer) FROM PUBLIC"
+    )
     op.execute(
         "CREATE TRIGGER events_are_for_ever BEFORE UPDATE OR DELETE ON events"
         " FOR EACH ROW EXECUTE FUNCTION refuse_change_of_ledger()"
@@ -323,6 +331,14 @@ def _append_only() -> None:
     op.execute(
         "CREATE TRIGGER events_are_kept BEFORE TRUNCATE ON events"
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger()"
+    )
+    op.execute(
+        "CREATE TRIGGER erasures_are_for_ever BEFORE UPDATE OR DELETE ON erasures"
+        " FOR EACH ROW EXECUTE FUNCTION refuse_change_of_erasures()"
+    )
+    op.execute(
+        "CREATE TRIGGER erasures_are_kept BEFORE TRUNCATE ON erasures"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_erasures()"
     )
 
 
@@ -365,19 +381,24 @@ LEFT JOIN counters c ON c.tenant_id = k.tenant_id AND c.customer_ref = k.custome
     AND c.metric = k.metric AND c.period_start = k.period_start
 """
 
+# Whatever is asked, and by whom: only meta may go, and only of whom a log row of this very
+# transaction names. `*=` compares rows byte by byte, columns of later versions too.
 _REFUSE = """
 CREATE FUNCTION refuse_change_of_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' THEN
-        IF current_setting('stripemeter.erasing', true) = pg_current_xact_id()::text
-           AND NEW.meta IS NULL
-           AND (NEW.tenant_id, NEW.idempotency_key, NEW.metric, NEW.customer_ref, NEW.quantity,
-                NEW.occurred_at, NEW.recorded_at)
-             = (OLD.tenant_id, OLD.idempotency_key, OLD.metric, OLD.customer_ref, OLD.quantity,
-                OLD.occurred_at, OLD.recorded_at)
-           AND NEW.resource_id IS NOT DISTINCT FROM OLD.resource_id
-           AND NEW.source IS NOT DISTINCT FROM OLD.source THEN
-            RETURN NEW;
+        IF NEW.meta IS NULL AND EXISTS (
+            SELECT 1 FROM erasures
+            WHERE tenant_id = OLD.tenant_id
+              AND erasure_id = current_setting('stripemeter.erasure', true)
+              AND xmin = pg_current_xact_id()::xid
+              AND coalesce(customer_ref = OLD.customer_ref, true)
+              AND coalesce(idempotency_key = OLD.idempotency_key, true)
+        ) THEN
+            OLD.meta := NULL;
+            IF NEW *= OLD THEN
+                RETURN NEW;
+            END IF;
         END IF;
     END IF;
     RAISE EXCEPTION 'the ledger is append-only: % of events is refused', TG_OP
@@ -387,34 +408,63 @@ END
 $$
 """
 
-# In stretches of the caller's: it erases at most `most` events and says how many it did.
+_KEEP_LOG = """
+CREATE FUNCTION refuse_change_of_erasures() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.events >= OLD.events THEN
+            OLD.events := NEW.events;
+            IF NEW *= OLD THEN
+                RETURN NEW;
+            END IF;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'the log of erasures is append-only: % of erasures is refused', TG_OP
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+"""
+
+# In stretches of the caller's: of at most `most` events that follow a key it erases those that are
+# meant, and says how many these were and where it ended; no key: there are no more.
 _ERASE = """
 CREATE FUNCTION erase_meta(of_tenant text, of_customer text, of_event text, as_erasure text,
-                           for_reason text, by_actor text, at_instant timestamptz, most integer)
-RETURNS bigint LANGUAGE plpgsql AS $$
+                           for_reason text, by_actor text, at_instant timestamptz,
+                           after_key text, most integer,
+                           OUT erased bigint, OUT last_key text)
+LANGUAGE plpgsql AS $$
 DECLARE
-    erased bigint;
+    chosen text[];
 BEGIN
-    IF of_customer IS NULL AND of_event IS NULL THEN
-        RAISE EXCEPTION 'name a customer or an event whose meta is to be erased';
+    IF (of_customer IS NULL) = (of_event IS NULL) THEN
+        RAISE EXCEPTION 'name a customer, or an event, whose meta is to be erased'
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM set_config('stripemeter.erasing', pg_current_xact_id()::text, true);
-    WITH chosen AS (
-        SELECT idempotency_key FROM events
-        WHERE tenant_id = of_tenant AND meta IS NOT NULL
-          AND (of_customer IS NULL OR customer_ref = of_customer)
-          AND (of_event IS NULL OR idempotency_key = of_event)
-        LIMIT most
-    )
-    UPDATE events SET meta = NULL
-    WHERE tenant_id = of_tenant AND idempotency_key = ANY (ARRAY(TABLE chosen));
-    GET DIAGNOSTICS erased = ROW_COUNT;
-    PERFORM set_config('stripemeter.erasing', '', true);
+    IF of_event IS NOT NULL THEN
+        SELECT array_agg(idempotency_key) INTO chosen FROM (
+            SELECT idempotency_key, meta FROM events
+            WHERE tenant_id = of_tenant AND idempotency_key >= of_event
+              AND idempotency_key <= of_event
+            ORDER BY idempotency_key LIMIT 1
+        ) AS one WHERE meta IS NOT NULL;
+    ELSE
+        SELECT array_agg(idempotency_key) FILTER (WHERE customer_ref = of_customer AND has_meta),
+               CASE WHEN count(*) >= most THEN max(idempotency_key) END
+        INTO chosen, last_key FROM (
+            SELECT idempotency_key, customer_ref, meta IS NOT NULL AS has_meta FROM events
+            WHERE tenant_id = of_tenant AND idempotency_key > after_key
+            ORDER BY idempotency_key LIMIT most
+        ) AS stretch;
+    END IF;
+    erased := coalesce(cardinality(chosen), 0);
     INSERT INTO erasures AS e (tenant_id, erasure_id, customer_ref, idempotency_key, events,
                                reason, actor, erased_at)
     VALUES (of_tenant, as_erasure, of_customer, of_event, erased, for_reason, by_actor, at_instant)
     ON CONFLICT (tenant_id, erasure_id) DO UPDATE SET events = e.events + excluded.events;
-    RETURN erased;
+    PERFORM set_config('stripemeter.erasure', as_erasure, true);
+    UPDATE events SET meta = NULL
+    WHERE tenant_id = of_tenant AND idempotency_key = ANY (chosen);
+    PERFORM set_config('stripemeter.erasure', '', true);
 END
 $$
 """

@@ -60,6 +60,10 @@ WITHOUT_CONTRACT = {
     "stripe_console.retry",
     "shadow_console.report",
     "periods_console.listing",  # tests/webapp/test_periods_page.py
+    "events_console.home",  # tests/webapp/test_events_console.py
+    "events_console.walk",
+    "events_console.letters",
+    "events_console.resend",
     "widget.script",  # the widget's frame; tests/webapp/test_widget_frames.py
     "widget.brand_sheet",
     "widget.document",
@@ -81,6 +85,14 @@ SAMPLES: dict[str, Any] = {
     "baseline": BASELINE,
     "candidate": CANDIDATE,
     "id": cursor.write(("held", "test", f"{PLANTED}-customer", f"{PLANTED}-metric")),
+}
+
+# Where a name means something else.
+SAMPLES_OF: dict[str, dict[str, Any]] = {
+    "/v1/events/walk": {"id": f"{PLANTED}-1"},
+}
+BODIES_OF: dict[str, dict[str, Any]] = {
+    "/v1/events/dead-letters/resend": {"all": True},
 }
 
 
@@ -157,9 +169,10 @@ def ask(
     # A new parameter fails here until the `path` fixture says what stands for it.
     url = re.sub(r"<(?:\w+:)?(\w+)>", lambda parameter: path[parameter[1]], operation.rule)
     asked = filled(contract.query, tenant_id) if contract.query else {}
+    asked |= SAMPLES_OF.get(operation.rule, {})
     options: dict[str, Any] = {"query_string": asked | (query or {})}
     if contract.body is not None:
-        options["json"] = filled(contract.body, tenant_id)
+        options["json"] = filled(contract.body, tenant_id) | BODIES_OF.get(operation.rule, {})
     # An id of our own making could hold any digits, those of the planted quantity too.
     named = {"X-Request-Id": "asked"}
     return client.open(
@@ -369,7 +382,7 @@ def test_the_console_of_another_tenant_is_behind_its_own_link(app: Flask, tenant
         assert tenant not in shown.get_data(as_text=True)
 
 
-def test_the_pages_about_stripe_are_behind_the_wall(
+def test_the_consoles_pages_are_behind_the_wall(
     shut: FlaskClient,
     session: Session,
     tenant: str,
@@ -377,9 +390,10 @@ def test_the_pages_about_stripe_are_behind_the_wall(
     now: datetime,
     path: dict[str, str],
 ) -> None:
-    pages = [op for op in OPERATIONS if op.rule.startswith("/console/stripe")]
+    rooms = ("/console/stripe", "/console/events")
+    pages = [op for op in OPERATIONS if op.rule.startswith(rooms)]
     assert {op.endpoint for op in pages} < WITHOUT_CONTRACT
-    assert len(pages) == 3, "a new page about Stripe is to be looked at here"
+    assert len(pages) == 7, "a new page of the console is to be looked at here"
     before = stored(session, tenant)
     for page in pages:
         answer = shut.open(page.rule, method=page.method, query_string={"tenantId": tenant})

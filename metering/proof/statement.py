@@ -1,0 +1,245 @@
+"""A customer's billing period as lines: every event of the ledger, every decision, every total.
+
+It is written page by page, in short transactions, while usage goes on; its lines are those of one
+instant, which `frame.fix` has fixed. What came later is left out; if a decision changes what was
+fixed while it is written, the statement is broken off and bears no signature.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from metering.billing.projection import Line
+from metering.catalog.period import Span
+from metering.counters import standing
+from metering.counters.models import Adjustment, SetAside, Void
+from metering.errors import ConflictError
+from metering.proof import form
+from metering.proof import frame as frames
+from metering.proof.form import Record
+from metering.proof.frame import Frame
+from metering.proof.tally import Tally
+from metering.stripe.spans import Periods, Source
+from pricing import money
+from pricing.numbers import plain
+
+VERSION = "1"
+# Events of a page.
+PAGE = 2_000
+_HOUR, _MOST, _LEAST = timedelta(hours=1), timedelta(days=2), timedelta(seconds=1)
+
+# Each call gives a session in a transaction of its own.
+Step = Callable[[], AbstractContextManager[Session]]
+
+
+def records(frame: Frame, step: Step, *, generated_at: datetime) -> Iterator[Record]:
+    """The statement's records in their order; at last the totals.
+
+    Raises: ConflictError if what was fixed no longer holds, or the lines do not add up to it.
+    """
+    tally = Tally()
+    yield {
+        "type": "statement",
+        "version": VERSION,
+        "tenantId": frame.tenant_id,
+        "customerRef": frame.customer_ref,
+        "periodStart": _instant(frame.span.start_at),
+        "periodEnd": _instant(frame.span.end_at),
+        "asOf": _instant(frame.as_of),
+        "generatedAt": _instant(generated_at),
+    }
+    for number, record in enumerate(_numbered(frame, step), start=1):
+        made = _with_digest({"type": record["type"], "n": number} | record)
+        tally.take(made)
+        yield made
+    with step() as session:
+        if frames.decisions(session, frame.tenant_id, frame.customer_ref) != frame.decisions:
+            raise ConflictError(_CHANGED)
+    totals = [_total(line, frame, tally) for line in frame.totals]
+    if tally.metrics - {str(total["metric"]) for total in totals}:
+        raise ConflictError(_CHANGED)
+    yield from totals
+
+
+def _numbered(frame: Frame, step: Step) -> Iterator[dict[str, Any]]:
+    for page in _pages(frame, step):
+        yield from page
+    for each in frame.adjustments:
+        yield _adjustment(each, frame.span)
+
+
+def _with_digest(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {"digest": form.record_digest(record)}
+
+
+def _pages(frame: Frame, step: Step) -> Iterator[list[dict[str, Any]]]:
+    """Slices of time, as long as a page takes; where even a second holds more, by key."""
+    at, length, after = frame.span.start_at, _HOUR, ("", None)
+    while at < frame.span.end_at:
+        until = min(at + length, frame.span.end_at)
+        with step() as session:
+            rows = _read(session, frame, at, until, after)
+            if len(rows) > PAGE and length > _LEAST and after[1] is None:
+                length = max(length / 8, _LEAST)
+                continue
+            page = [row for row in rows[:PAGE] if frame.moment.shows(row.recorded_at, row.xid)]
+            made = _events(session, frame, page)
+        yield made
+        if len(rows) > PAGE:
+            after = (rows[PAGE - 1].idempotency_key, rows[PAGE - 1].occurred_at)
+            continue
+        at, after = until, ("", None)
+        if len(rows) < PAGE / 8:
+            length = min(length * 2, _MOST)
+
+
+_PAGE = """
+SELECT e.idempotency_key, e.metric, e.customer_ref, e.quantity, e.occurred_at, e.recorded_at,
+       e.resource_id, e.source, e.xmin::text::bigint AS xid
+FROM events e
+WHERE e.tenant_id = %(tenant_id)s AND e.customer_ref = %(customer_ref)s
+  AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s
+  AND (%(after_at)s::timestamptz IS NULL
+       OR (e.occurred_at, e.idempotency_key) > (%(after_at)s::timestamptz, %(after)s))
+ORDER BY e.occurred_at, e.idempotency_key LIMIT %(limit)s
+"""
+
+
+def _read(
+    session: Session,
+    frame: Frame,
+    start_at: datetime,
+    end_at: datetime,
+    after: tuple[str, datetime | None],
+) -> list[Any]:
+    parameters = {
+        "tenant_id": frame.tenant_id,
+        "customer_ref": frame.customer_ref,
+        "start_at": start_at,
+        "end_at": end_at,
+        "after": after[0],
+        "after_at": after[1],
+        "limit": PAGE + 1,
+    }
+    return list(session.connection().exec_driver_sql(_PAGE, parameters))
+
+
+def _events(session: Session, frame: Frame, rows: list[Any]) -> list[dict[str, Any]]:
+    """The page's events of the period, each with where it stands."""
+    tenant_id, keys = frame.tenant_id, [row.idempotency_key for row in rows]
+    if not rows:
+        return []
+    periods = Periods(session, tenant_id, {Source(frame.customer_ref, row.metric) for row in rows})
+    status = standing.of_events(session, tenant_id, rows)
+    voids = set(
+        session.scalars(
+            select(Void.idempotency_key).where(
+                Void.tenant_id == tenant_id, Void.idempotency_key.in_(keys)
+            )
+        )
+    )
+    applied = set(
+        session.scalars(
+            select(SetAside.idempotency_key)
+            .join(
+                Adjustment,
+                (Adjustment.tenant_id == SetAside.tenant_id)
+                & (Adjustment.adjustment_id == SetAside.adjustment_id),
+            )
+            .where(
+                SetAside.tenant_id == tenant_id,
+                SetAside.idempotency_key.in_(keys),
+                Adjustment.status == "approved",
+                Adjustment.disposition == "apply",
+            )
+        )
+    )
+    made = []
+    for row in rows:
+        period = periods.at(Source(frame.customer_ref, row.metric), row.occurred_at)
+        if period.start_at != frame.span.start_at:
+            continue
+        key = row.idempotency_key
+        state = "voided" if key in voids else status[key]
+        if key in frame.unfolded and state != "voided":
+            state = "unfolded"
+        counts = state == "counted" or (state == "set_aside" and key in applied)
+        made.append(_event(row, state, counts=counts))
+    return made
+
+
+def _event(row: Any, state: str, *, counts: bool) -> dict[str, Any]:
+    return {
+        "type": "event",
+        "id": row.idempotency_key,
+        "metric": row.metric,
+        "quantity": plain(row.quantity),
+        "ts": _instant(row.occurred_at),
+        "recordedAt": _instant(row.recorded_at),
+        "resourceId": row.resource_id,
+        "source": row.source,
+        "status": state,
+        "counts": counts,
+    }
+
+
+def _adjustment(each: Adjustment, span: Span) -> dict[str, Any]:
+    """delta: what it adds to this period's total by itself; approved events do by their lines."""
+    delta = None
+    if each.disposition == "carry_forward":
+        is_here = (
+            each.segment_start is not None and span.start_at <= each.segment_start < span.end_at
+        )
+        delta = each.carried if is_here else None
+    elif each.disposition == "apply":
+        delta = each.delta
+    return {
+        "type": "adjustment",
+        "id": each.adjustment_id,
+        "metric": each.metric,
+        "kind": each.kind,
+        "reason": each.reason,
+        "disposition": each.disposition,
+        "delta": None if delta is None else plain(delta),
+        "decidedAt": None if each.decided_at is None else _instant(each.decided_at),
+        "decidedBy": each.decided_by,
+        "note": each.note,
+    }
+
+
+def _total(line: Line, frame: Frame, tally: Tally) -> dict[str, Any]:
+    """The one total, as it is shown everywhere; ConflictError if the lines say another."""
+    usage, carried = line.usage, Decimal(0)
+    found = tally.total(usage.metric, usage.aggregation)
+    if usage.aggregation == "last" and not tally.counts(usage.metric):
+        carried = usage.value - found
+        found = usage.value
+    if found != usage.value:
+        raise ConflictError(_CHANGED)
+    amounts, is_other = line.amounts, usage.span != frame.span
+    return {
+        "type": "total",
+        "metric": usage.metric,
+        "aggregation": usage.aggregation,
+        "value": plain(usage.value),
+        "unit": usage.unit,
+        "amount": None if amounts is None else money.show(amounts.current, amounts.currency),
+        "currency": None if amounts is None else amounts.currency.code,
+        "carried": plain(carried) if carried else None,
+        "periodEnd": _instant(usage.span.end_at) if is_other else None,
+    }
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+_CHANGED = (
+    "the customer's usage was changed by a decision while the statement was written; ask for it"
+    " again"
+)

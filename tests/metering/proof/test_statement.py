@@ -1,0 +1,327 @@
+"""A statement is a billing period as it stood at one instant, and its totals are the shown ones."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from metering.catalog import metrics
+from metering.catalog.models import BillingPeriod
+from metering.catalog.period import Span
+from metering.counters import fold, unique, usage
+from metering.counters.models import DeadLetter, SetAside, Void
+from metering.database import unit_of_work
+from metering.errors import ConflictError
+from metering.ledger import append
+from metering.proof import frame, statement
+from metering.proof.frame import Frame
+from metering.proof.moment import Moment
+from metering.tenancy import tenants
+from pricing.price import from_config
+from tests.metering.proof.statements import check, seal
+from tests.stripe_setup import Connected, add_mapping
+from tests.support import entry, fold_all, put
+
+NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
+LATER = datetime(2026, 12, 5, tzinfo=UTC)
+Step = Callable[[], AbstractContextManager[Session]]
+
+
+@pytest.fixture
+def step(engine: Engine) -> Step:
+    return step_of(engine)
+
+
+def step_of(engine: Engine) -> Step:
+    @contextmanager
+    def one() -> Iterator[Session]:
+        with Session(engine) as session, unit_of_work(session):
+            yield session
+
+    return one
+
+
+def fixed(step: Step, tenant: str, *, now: datetime = LATER, span: Span = NOVEMBER) -> Frame:
+    with step() as session:
+        return frame.fix(session, tenant, "cus_1", span, now=now)
+
+
+def written(step: Step, of: Frame) -> list[dict[str, Any]]:
+    return list(statement.records(of, step, generated_at=LATER))  # type: ignore[arg-type]
+
+
+def of_type(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [record for record in records if record["type"] == name]
+
+
+def test_a_period_is_all_its_events_and_the_shown_totals(
+    session: Session, step: Step, tenant: str
+) -> None:
+    put(session, tenant, [
+        entry("b", "2.50", "2026-11-20T00:00:00Z", source="api", resource="r", meta='{"a": 1}'),
+        entry("a", 1, "2026-11-01T00:00:00Z"),
+        entry("seat", 3, "2026-11-20T00:00:00Z", metric="seats"),
+        entry("before", 9, "2026-10-31T23:59:59.999999Z"),
+        entry("after", 9, "2026-12-01T00:00:00Z"),
+        entry("other", 9, customer="cus_2"),
+    ], now=datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC))  # fmt: skip
+    fold_all(session, tenant)
+    to = Connected(tenant, "acct_none")
+    price = from_config({"model": "per_unit", "currency": "usd", "unitPrice": "2"})
+    add_mapping(session, to, price=price, currency="usd")
+    records = written(step, fixed(step, tenant))
+    assert records[0] | {"asOf": None} == {
+        "type": "statement", "version": "1", "tenantId": tenant, "customerRef": "cus_1",
+        "periodStart": "2026-11-01T00:00:00Z", "periodEnd": "2026-12-01T00:00:00Z", "asOf": None,
+        "generatedAt": "2026-12-05T00:00:00Z",
+    }  # fmt: skip
+    events = of_type(records, "event")
+    assert [(each["n"], each["id"]) for each in events] == [(1, "a"), (2, "b"), (3, "seat")]
+    assert events[1] | {"digest": None} == {
+        "type": "event", "n": 2, "id": "b", "metric": "api_calls", "quantity": "2.5",
+        "ts": "2026-11-20T00:00:00Z", "recordedAt": "2026-11-21T01:02:03Z", "resourceId": "r",
+        "source": "api", "status": "counted", "counts": True, "digest": None,
+    }  # fmt: skip
+    [calls, seats] = of_type(records, "total")
+    assert (calls["metric"], calls["value"], calls["amount"]) == ("api_calls", "3.5", "7.00")
+    assert (seats["metric"], seats["value"], seats["amount"]) == ("seats", "3", None)
+    assert check(seal(records)).problems == []
+
+
+def test_each_event_says_where_it_stands(session: Session, step: Step, tenant: str) -> None:
+    keys = ("counted", "aside", "dead", "waiting")
+    put(session, tenant, [entry(key, 2) for key in keys], now=LATER)
+    with unit_of_work(session):
+        for key in ("aside", "dead", "waiting"):
+            session.execute(
+                text("DELETE FROM unfolded WHERE tenant_id = :t AND idempotency_key = :k"),
+                {"t": tenant, "k": key},
+            )
+        session.add(
+            SetAside(
+                tenant_id=tenant, idempotency_key="aside", customer_ref="cus_1",
+                metric="api_calls", period_start=NOVEMBER.start_at, quantity=2,
+                reason="after_closing", set_aside_at=LATER,
+            )
+        )  # fmt: skip
+        session.add(
+            DeadLetter(tenant_id=tenant, idempotency_key="dead", error="22003: x", failed_at=LATER)
+        )
+    fold_all(session, tenant)
+    with unit_of_work(session):
+        session.execute(
+            text("INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key)"
+                 " VALUES (:t, :at, 'waiting')"),
+            {"t": tenant, "at": LATER},
+        )  # fmt: skip
+    records = written(step, fixed(step, tenant))
+    standing = {each["id"]: (each["status"], each["counts"]) for each in of_type(records, "event")}
+    assert standing == {
+        "counted": ("counted", True), "aside": ("set_aside", False),
+        "dead": ("dead_letter", False), "waiting": ("unfolded", False),
+    }  # fmt: skip
+    assert [each["value"] for each in of_type(records, "total")] == ["2"]
+    assert records[0]["asOf"] == "2026-12-05T00:00:00Z"
+
+
+def test_what_comes_while_it_is_written_is_not_in_it(
+    session: Session, step: Step, tenant: str, now: datetime
+) -> None:
+    """Neither what arrives after its instant, nor that what was waiting then is counted since."""
+    put(session, tenant, [entry("a", 1)], now=now)
+    fold_all(session, tenant)
+    put(session, tenant, [entry("b", 10)], now=now)
+    of = fixed(step, tenant, now=now)
+    put(session, tenant, [entry("c", 100)], now=now)
+    fold_all(session, tenant)
+    records = written(step, of)
+    assert [(e["id"], e["status"]) for e in of_type(records, "event")] == [
+        ("a", "counted"), ("b", "unfolded"),
+    ]  # fmt: skip
+    assert [each["value"] for each in of_type(records, "total")] == ["1"]
+    assert check(seal(records)).is_good
+    [total] = of_type(written(step, fixed(step, tenant, now=now)), "total")
+    assert total["value"] == "111"
+
+
+def test_a_transaction_that_is_open_at_the_instant_is_not_in_it(
+    engine: Engine, session: Session, step: Step, tenant: str, now: datetime
+) -> None:
+    put(session, tenant, [entry("a", 1)], now=now)
+    fold_all(session, tenant)
+    with Session(engine) as other, unit_of_work(other):
+        append.append(other, tenant, [entry("b", 10)], now=now)
+        of = fixed(step, tenant, now=now)
+    assert [each["id"] for each in of_type(written(step, of), "event")] == ["a"]
+
+
+def test_a_decision_while_it_is_written_breaks_it_off(
+    session: Session, step: Step, tenant: str
+) -> None:
+    put(session, tenant, [entry("a", 1)], now=LATER)
+    fold_all(session, tenant)
+    of = fixed(step, tenant)
+    with unit_of_work(session):
+        session.add(
+            Void(
+                tenant_id=tenant, idempotency_key="a", customer_ref="cus_1", metric="api_calls",
+                occurred_at=NOVEMBER.start_at, reason="x", actor="me", voided_at=LATER,
+            )
+        )  # fmt: skip
+    with pytest.raises(ConflictError, match="ask for it again"):
+        written(step, of)
+
+
+def test_totals_that_the_lines_do_not_come_to_are_never_signed(
+    session: Session, step: Step, tenant: str
+) -> None:
+    put(session, tenant, [entry("a", 1)], now=LATER)
+    fold_all(session, tenant)
+    with unit_of_work(session):
+        session.execute(
+            text("UPDATE counters SET sum_value = 2 WHERE tenant_id = :t"), {"t": tenant}
+        )
+    with pytest.raises(ConflictError):
+        written(step, fixed(step, tenant))
+
+
+def test_a_metric_of_another_schedule_is_not_in_it(
+    session: Session, step: Step, tenant: str
+) -> None:
+    middle = datetime(2026, 11, 15, 10, 23, 45, tzinfo=UTC)
+    with unit_of_work(session):
+        session.add(
+            BillingPeriod(
+                tenant_id=tenant, customer_ref="cus_1", metric="seats", mode="test",
+                start_at=middle, end_at=middle + timedelta(days=30), item_id="si_1",
+            )
+        )  # fmt: skip
+    put(session, tenant, [
+        entry("a", 1), entry("in", 3, middle, metric="seats"),
+        entry("out", 5, middle - timedelta(seconds=1), metric="seats"),
+        entry("next", 7, middle + timedelta(days=30), metric="seats"),
+    ], now=LATER)  # fmt: skip
+    fold_all(session, tenant)
+    records = written(step, fixed(step, tenant))
+    assert [each["id"] for each in of_type(records, "event")] == ["a", "out"]
+    seats = Span(middle, middle + timedelta(days=30))
+    records = written(step, fixed(step, tenant, span=seats))
+    assert [each["id"] for each in of_type(records, "event")] == ["in"]
+    assert [each["value"] for each in of_type(records, "total")] == ["3"]
+
+
+def test_a_level_that_stands_from_before_is_carried(
+    session: Session, step: Step, tenant: str
+) -> None:
+    with unit_of_work(session):
+        changes = {"aggregation": "last", "carry_over": True}
+        metrics.edit(session, tenant, "seats", changes, now=LATER)
+    put(session, tenant, [entry("a", 50, "2026-10-10T00:00:00Z", metric="seats")], now=LATER)
+    fold_all(session, tenant)
+    records = written(step, fixed(step, tenant))
+    [total] = of_type(records, "total")
+    assert (total["value"], total["carried"]) == ("50", "50")
+    assert check(seal(records)).is_good
+
+
+def test_pages_are_cut_anywhere_and_lose_nothing(
+    session: Session, step: Step, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crowded hours are read in shorter slices, a crowded second key by key."""
+    monkeypatch.setattr(statement, "PAGE", 7)
+    chance = random.Random(7)
+    start = NOVEMBER.start_at
+    crowded = [entry(f"c{i:02d}", 1, start + timedelta(days=3)) for i in range(30)]
+    spread = [
+        entry(f"s{i:02d}", 1, start + timedelta(seconds=chance.randrange(30 * 86_400)))
+        for i in range(60)
+    ]
+    dense = [entry(f"d{i:02d}", 1, start + timedelta(hours=9, seconds=i)) for i in range(50)]
+    put(session, tenant, crowded + spread + dense, now=LATER)
+    fold_all(session, tenant)
+    events = of_type(written(step, fixed(step, tenant)), "event")
+    assert len(events) == 140
+    assert sorted(each["id"] for each in events) == sorted(
+        each.idempotency_key for each in crowded + spread + dense
+    )
+    order = [(datetime.fromisoformat(each["ts"]), each["id"]) for each in events]
+    assert order == sorted(order)
+
+
+@settings(
+    max_examples=15, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(data=st.data())
+def test_the_totals_are_those_that_usage_shows(engine: Engine, data: st.DataObject) -> None:
+    """For any usage, partly folded, by each aggregation; and the lines alone come to them."""
+    step, now = step_of(engine), LATER
+    names = ("sum", "count", "max", "last", "unique")
+    with Session(engine) as session:
+        tenant = f"p-{random.SystemRandom().getrandbits(64):016x}"
+        with unit_of_work(session):
+            tenants.create(session, tenant, mode="test", now=now)
+            for name in names:
+                metrics.edit(session, tenant, name, {"aggregation": name}, now=now)
+        for name in names:
+            fill(session, tenant, name)
+        chance = random.Random(data.draw(st.integers(0, 10**6)))
+        for part in range(data.draw(st.integers(1, 3))):
+            put(session, tenant, [
+                entry(
+                    f"{part}-{i}", f"{chance.randrange(10**6) / 10**4:f}",
+                    NOVEMBER.start_at + timedelta(seconds=chance.randrange(40 * 86_400)),
+                    metric=chance.choice(names), resource=chance.choice([None, "a", "b", "ü"]),
+                )
+                for i in range(chance.randrange(30))
+            ], now=now)  # fmt: skip
+            with unit_of_work(session):
+                fold.fold(session, tenant, now=now, limit=data.draw(st.integers(1, 60)))
+        shown = usage.of_customer(session, tenant, "cus_1", NOVEMBER, now=now)
+        session.rollback()
+        records = written(step, fixed(step, tenant))
+        totals = {each["metric"]: each["value"] for each in of_type(records, "total")}
+        assert totals == {
+            metric.metric: f"{metric.value.normalize():f}" for metric in shown.metrics
+        }
+        assert check(seal(records, data.draw(st.sampled_from(["ndjson", "csv"])))).problems == []
+
+
+def fill(session: Session, tenant: str, metric: str) -> None:
+    """Complete a freshly switched-on unique count."""
+    more = True
+    while more:
+        with unit_of_work(session):
+            more = unique.fill(session, tenant, metric)
+
+
+def test_an_incomplete_unique_count_is_not_stated(
+    session: Session, step: Step, tenant: str
+) -> None:
+    put(session, tenant, [entry("a", 1, resource="r")], now=LATER)
+    fold_all(session, tenant)
+    with unit_of_work(session):
+        metrics.edit(session, tenant, "api_calls", {"aggregation": "unique"}, now=LATER)
+    with pytest.raises(ConflictError, match="still being completed"):
+        fixed(step, tenant)
+    fill(session, tenant, "api_calls")
+    [total] = of_type(written(step, fixed(step, tenant)), "total")
+    assert (total["aggregation"], total["value"]) == ("unique", "1")
+
+
+def test_a_row_is_told_by_its_transaction_also_where_its_number_began_anew() -> None:
+    wide = 1 << 32
+    moment = Moment(LATER, wide + 5, wide + 9, frozenset({wide + 7}))
+    shown = {xid: moment.shows(LATER, xid % wide) for xid in range(wide - 3, wide + 12)}
+    assert [xid - wide for xid, is_shown in shown.items() if is_shown] == [
+        -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 8,
+    ]  # fmt: skip
+    assert moment.shows(LATER - timedelta(hours=2), 11)

@@ -10,12 +10,12 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from metering.ledger import literal
 from metering.ledger.append import Entry
 from metering.ledger.identity import derive_key, key_of
-from webapp import wire
-from webapp.ingest import literal
+from metering.ledger.values import AHEAD, check_quantity, is_plain_meta, read_instant
 from webapp.ingest.batch import Batch, check_wall
-from webapp.ingest.schemas import AHEAD, MAX_EVENTS, MAX_META_BYTES, MAX_META_DEPTH, check_quantity
+from webapp.ingest.schemas import MAX_EVENTS
 
 
 class _FastEvent(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ def _batch_of(events: list[_FastEvent], request_key: str | None, latest: datetim
         if not _PLAIN_QUANTITY.fullmatch(event.quantity):
             check_quantity(bytes(event.quantity).decode().strip('"'))
         ts = event.ts
-        occurred_at = wire.read_instant(ts)
+        occurred_at = read_instant(ts)
         if occurred_at > latest:
             raise _NotPlainError
         resource_id = None if event.resource_id is UNSET else event.resource_id
@@ -133,9 +133,6 @@ def _plain_meta(meta: Raw) -> Raw | None:
     text = bytes(meta)
     if text == b"null":
         return None
-    if not text.startswith(b"{") or len(text) > MAX_META_BYTES:
-        raise _NotPlainError
-    # Each level has two brackets: a short text cannot be too deep.
-    if len(text) > 2 * MAX_META_DEPTH and text.count(b"{") + text.count(b"[") > MAX_META_DEPTH:
+    if not is_plain_meta(text):
         raise _NotPlainError
     return meta

@@ -52,6 +52,14 @@ def resume_backtests() -> None:
         hints().answer_backtest(tenant_id, backtest_id)
 
 
+def resume_backfills() -> None:
+    """Enqueue files of past usage that no job has touched for a while; like back-tests."""
+    with step() as (session, now):
+        waiting = installation.backfills_waiting(session, untouched_since=now - PATIENCE)
+    for tenant_id, backfill_id in waiting:
+        hints().read_backfill(tenant_id, backfill_id)
+
+
 def prune() -> None:
     """Delete what has outlived its use."""
     with step() as (session, now):

@@ -6,7 +6,7 @@ A test walks the statements of the product and allows one without a tenant only 
 - a webhook whose handling failed or was never begun is found by the sweep;
 - the push job asks which tenants have something to tell Stripe;
 - a credential is found by its public part or its hash, before anyone knows whose it is;
-- the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
+- the sweep and the fold jobs ask which tenants have work, and which back-tests and backfills wait;
 - `/metrics` sums up, never by tenant;
 - the operator's command line lists tenants;
 - what has outlived its use is deleted.
@@ -179,6 +179,19 @@ def backtests_waiting(session: Session, *, untouched_since: datetime) -> list[tu
     """(tenant, id) of the back-tests that have not ended and that no job has touched since."""
     waiting = session.execute(text(_BACKTESTS_WAITING), {"untouched_since": untouched_since})
     return [(tenant_id, backtest_id) for tenant_id, backtest_id in waiting]
+
+
+_BACKFILLS_WAITING = """
+SELECT tenant_id, backfill_id FROM backfills
+WHERE state IN ('waiting', 'running') AND touched_at <= :untouched_since
+"""
+
+
+def backfills_waiting(session: Session, *, untouched_since: datetime) -> list[tuple[str, str]]:
+    """(tenant, id) of the files of past usage that are still to be read and that no job has
+    touched since."""
+    waiting = session.execute(text(_BACKFILLS_WAITING), {"untouched_since": untouched_since})
+    return [(tenant_id, backfill_id) for tenant_id, backfill_id in waiting]
 
 
 _WEBHOOKS_WAITING = """

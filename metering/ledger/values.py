@@ -7,6 +7,7 @@ from typing import Any
 
 from metering.ledger import literal
 
+MAX_TENANT = 128
 MAX_METRIC, MAX_CUSTOMER, MAX_RESOURCE, MAX_SOURCE, MAX_KEY = 100, 255, 255, 64, 255
 MAX_META_BYTES = 4096
 MAX_META_DEPTH = 32

@@ -8,7 +8,6 @@ from marshmallow import ValidationError, fields, validate
 
 from metering.ledger import literal, values
 from metering.ledger.values import check_not_ahead, check_quantity, read_instant
-from metering.tenancy.tenants import MAX_ID_LENGTH
 from webapp.wire import TextField, WireSchema
 
 MAX_EVENTS = 1000
@@ -69,7 +68,7 @@ class EventSchema(WireSchema):
     tenant_id = TextField(
         required=True,
         validate=[
-            validate.Length(min=1, max=MAX_ID_LENGTH),
+            validate.Length(min=1, max=values.MAX_TENANT),
             validate.Predicate("isprintable", error="must be printable"),
         ],
         metadata={"example": "your-tenant-id"},

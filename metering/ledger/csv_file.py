@@ -147,7 +147,7 @@ def _take(records: _Records, chunk: Chunk, reading: Reading, found: Columns, is_
     latest = min(reading.now + AHEAD, END_INSTANT)
     entries, lines, first = chunk.entries.append, chunk.lines.append, chunk.first
     for at, row in records:
-        if len(row) == width and not is_odd:
+        if len(row) == width and not (is_odd and _is_odd(row)):
             row.append("")
             tenant, metric, customer, resource, quantity, ts, source, meta, key = cells(row)
             if (
@@ -203,6 +203,19 @@ def _is_plain(meta: str) -> bool:
     try:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_odd(row: list[str]) -> bool:
+    text = "".join(row)
+    return not (text.isascii() or _is_utf8(text)) or "\x00" in text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return False
     return True
 

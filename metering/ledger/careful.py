@@ -57,7 +57,8 @@ def read(event: literal.Object, tenant_id: str, now: datetime) -> Entry:
             found[name] = check(event[name])
         except ValueError as error:
             mistakes += [f"{name}: {message}" for message in error.args]
-    mistakes += [f"{name}: unknown field" for name in sorted(set(event) - _NAMES)]
+    for name in sorted(set(event) - _NAMES):
+        mistakes.append(f"{name.lstrip('/')}: unknown field" if name else "unknown field")
     if mistakes:
         raise RefusedError(_clean("; ".join(mistakes)))
     return _entry(found, tenant_id)

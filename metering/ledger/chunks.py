@@ -12,7 +12,7 @@ from metering.ledger.append import Entry
 
 MAX_LINE_BYTES = 1024 * 1024
 EXCERPT = 200
-_BOM = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Files of another kind, by what they begin with.
 _STRANGERS = (
     (b"\xff\xfe", "The file is UTF-16: save it as CSV UTF-8, or convert it with"
@@ -42,10 +42,6 @@ class Place:
     lines: int = 0
     rest: bytes = b""
     header: bytes | None = None
-
-    @property
-    def is_start(self) -> bool:
-        return self.parts == 0
 
 
 class Refusal(NamedTuple):
@@ -95,17 +91,17 @@ def excerpt(text: str | bytes) -> str:
     return shown if len(shown) <= EXCERPT else f"{shown[:EXCERPT]}…"
 
 
-def check_kind(data: bytes) -> bytes:
-    """The beginning of a file without its byte order mark. Raises FileError if it is no text."""
+def check_kind(data: bytes) -> None:
+    """Raise FileError if the beginning of a file is that of no text, or of no UTF-8."""
     for mark, sentence in _STRANGERS:
         if data.startswith(mark):
             raise FileError(sentence)
-    if b"\x00" in data[:_LOOKED_AT]:
+    # Behind its first line, a NUL is that line's mistake.
+    if b"\x00" in data[:_LOOKED_AT].partition(b"\n")[0]:
         raise FileError(
             "The file is not text, or is UTF-16 without a mark: it holds NUL bytes. Save it as CSV"
             " UTF-8, or convert it with `iconv -f UTF-16LE -t UTF-8`."
         )
-    return data.removeprefix(_BOM)
 
 
 def shorten(rest: bytes) -> bytes:

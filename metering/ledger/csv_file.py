@@ -11,6 +11,7 @@ from msgspec import Raw
 from metering.ledger import careful, csv_row, values
 from metering.ledger.append import Entry
 from metering.ledger.chunks import (
+    BYTE_ORDER_MARK,
     MAX_LINE_BYTES,
     Chunk,
     FileError,
@@ -35,17 +36,17 @@ def read(reading: Reading, place: Place, body: bytes, *, is_last: bool, parts: i
     Raises: FileError if the file as a whole cannot be read, which its beginning shows.
     """
     data = place.rest + body
-    if place.is_start:
-        data = check_kind(data)
     end = len(data) if is_last else data.rfind(b"\n") + 1
     header, begin = place.header, 0
     if header is None:
+        check_kind(data)
         begin = data.find(b"\n") + 1 or len(data)
         header = data[:begin]
         if begin > MAX_LINE_BYTES or (begin > end and len(data) > MAX_LINE_BYTES):
             raise FileError("The first line is too long to be the header of a CSV.")
         if begin > end:
             return Chunk(place, Place(place.parts + parts, 0, data), len(body), 1, [])
+        header = header.removeprefix(BYTE_ORDER_MARK)
     found = columns(header)
     first = place.lines + 1 + (place.header is None)
     lines, is_odd = _lines(data[begin:end])

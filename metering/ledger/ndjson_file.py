@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from metering.ledger import careful, literal
 from metering.ledger.append import Entry
 from metering.ledger.chunks import (
+    BYTE_ORDER_MARK,
     MAX_LINE_BYTES,
     Chunk,
     Place,
@@ -40,12 +41,14 @@ def read(reading: Reading, place: Place, body: bytes, *, is_last: bool, parts: i
     Raises: FileError if it is no text at all.
     """
     data = place.rest + body
-    if place.is_start:
-        data = check_kind(data)
+    if place.lines == 0:
+        check_kind(data)
     end = len(data) if is_last else data.rfind(b"\n") + 1
     lines = data[:end].split(b"\n")
     if not lines[-1]:
         lines.pop()
+    if place.lines == 0 and lines:
+        lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
     after = Place(place.parts + parts, place.lines + len(lines), shorten(data[end:]))
     chunk = Chunk(place, after, len(body), place.lines + 1, lines)
     latest = reading.now + AHEAD

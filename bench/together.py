@@ -103,7 +103,7 @@ def catch_up(setting: Setting) -> Line:
         client = Client(Plan(setting.stack.port, series, CLIENTS, expected=(FRESH,)))
         with setting.stack.folding():
             load = client.run()
-            _wait(lambda wanted=wanted: setting.value(_COUNTED, TENANT) == wanted)  # type: ignore[misc]
+            counted(setting, wanted)
             seconds.append(time.monotonic() - load.ended)
     return Line(
         "catch_up",
@@ -112,6 +112,11 @@ def catch_up(setting: Setting) -> Line:
         "s",
         spread=(min(seconds), max(seconds)),
     )
+
+
+def counted(setting: Setting, wanted: Decimal) -> None:
+    """Wait until the counters come to this sum."""
+    _wait(lambda: setting.value(_COUNTED, TENANT) == wanted)
 
 
 def _wait(done: Callable[[], bool]) -> None:

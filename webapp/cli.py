@@ -25,6 +25,7 @@ from metering.tenancy import tenants as tenant_rows
 from metering.tenancy.models import ApiKey
 from webapp import clock
 from webapp import config as configuration
+from webapp.backfill_cli import backfill
 from webapp.health import MIGRATIONS
 from webapp.sim_cli import sim
 from webapp.stripe_cli import stripe
@@ -185,6 +186,7 @@ def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
     click.echo(f"{base.rstrip('/')}/console/enter?token={token}")
 
 
+stripemeter.add_command(backfill)
 stripemeter.add_command(sim)
 stripemeter.add_command(stripe)
 

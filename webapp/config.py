@@ -43,6 +43,7 @@ class Config:
     stripe_account:  the keys' own account, for mappings that name none.
     stripe_webhook_secret_live, …_test: one, or several divided by commas.
     stripe_limit_live, …_test: calls a second.
+    s3_…, aws_…: of the storage that `stripemeter backfill s3://…` reads; nothing else uses them.
     """
 
     database_url: str = field(repr=False)
@@ -69,6 +70,10 @@ class Config:
     metrics_shared: bool = False
     clock_file: Path | None = None
     demo_url: str | None = None
+    s3_endpoint_url: str | None = None
+    s3_region: str | None = None
+    aws_access_key_id: str | None = field(default=None, repr=False)
+    aws_secret_access_key: str | None = field(default=None, repr=False)
 
 
 def load(environ: Mapping[str, str] | None = None, *, needs_redis: bool = True) -> Config:
@@ -165,6 +170,10 @@ class _Reader:
             metrics_shared=METRICS_DIRECTORY in self.environ,
             clock_file=self._clock_file(),
             demo_url=self._demo_url(),
+            s3_endpoint_url=self._s3_endpoint_url(),
+            s3_region=self.environ.get("S3_REGION", "").strip() or None,
+            aws_access_key_id=self.environ.get("AWS_ACCESS_KEY_ID", "").strip() or None,
+            aws_secret_access_key=self.environ.get("AWS_SECRET_ACCESS_KEY", "").strip() or None,
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -266,6 +275,17 @@ class _Reader:
                 "STRIPEMETER_DEMO_URL must be on this machine (http://localhost:…)"
             )
         return url or None
+
+    def _s3_endpoint_url(self) -> str | None:
+        url = self.environ.get("S3_ENDPOINT_URL", "").strip().rstrip("/")
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path:
+            self.problems.append(
+                "S3_ENDPOINT_URL must be the storage's address without a path (https://host:port)"
+            )
+        return url
 
     def _level(self) -> str:
         level = self.environ.get("LOG_LEVEL", "INFO").strip().upper()

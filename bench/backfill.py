@@ -88,11 +88,10 @@ def _send(setting: Setting, file: Path) -> str:
 
 def _read(setting: Setting, address: str, count: int) -> Sample:
     """Start a worker, which has the hint waiting, and look until the file is done."""
-    before, started = setting.stack.cpu(), time.perf_counter()
     greatest, found = 0.0, {"state": "waiting"}
     with setting.stack.working(["bulk"]) as leader:
         started, before = time.perf_counter(), setting.stack.cpu()
-        while found["state"] != "done":
+        while found["state"] in ("waiting", "running"):
             if time.perf_counter() - started > LONGEST_SECONDS:
                 raise RuntimeError(f"the file was not read in {LONGEST_SECONDS:.0f} s: {found}")
             time.sleep(_LOOK_SECONDS)

@@ -99,7 +99,7 @@ def catch_up(setting: Setting) -> Line:
     for _ in range(2 if setting.quick else 4):
         setting.empty()
         series = setting.timeline.series(TENANT, CATCH_UP_EVENTS, customers=CATCH_UP_CUSTOMERS)
-        wanted = sum(Decimal(event.quantity) for event in events.generate(series))
+        wanted = sum((Decimal(e.quantity) for e in events.generate(series)), Decimal(0))
         client = Client(Plan(setting.stack.port, series, CLIENTS, expected=(FRESH,)))
         with setting.stack.folding():
             load = client.run()

@@ -109,7 +109,8 @@ class _Records:
                 for row in reader:
                     after = begin + reader.line_num
                     if row:
-                        if after > first + 1 and len(row) != self._width:
+                        is_odd = after > first + 1 and len(row) != self._width
+                        if is_odd and self._hold_records(first + 1, after):
                             break
                         self.read = after
                         yield first, row
@@ -126,10 +127,20 @@ class _Records:
                     why = "a quote in this line opens a cell that is never closed"
                 else:
                     why = _words(error)
-            # What looks like a record of many lines is most likely a stray quote: the lines
-            # behind the first one get a chance of their own.
+            # The lines behind the first one get a chance of their own.
             self.broken.append((first, why))
             begin = self.read = first + 1
+
+    def _hold_records(self, begin: int, end: int) -> bool:
+        """True if a line among these is a whole record by itself: then it was a stray quote that
+        made one record of many."""
+        for line in self._lines[begin:end]:
+            try:
+                if len(next(csv.reader([line], strict=True), [])) == self._width:
+                    return True
+            except csv.Error:
+                continue
+        return False
 
 
 def _words(error: csv.Error) -> str:

@@ -85,6 +85,17 @@ def test_a_record_of_many_lines_is_named_by_its_first() -> None:
     assert place.lines == 8
 
 
+def test_a_record_of_many_lines_is_one_mistake_unless_it_swallowed_others() -> None:
+    short = 'm,"two\nlines\nmore"\n'
+    taken, refused, _ = read(f"{HEADER}\n{short}{good('a')}".encode())
+    assert taken == [(5, "a")]
+    assert refused == {2: "has 2 columns where the first line has 6"}
+    swallowing = f'm,"c\n{good("b")}m","c"\n'
+    taken, refused, _ = read(f"{HEADER}\n{swallowing}{good('a')}".encode())
+    assert taken == [(3, "b"), (5, "a")]
+    assert sorted(refused) == [2, 4]
+
+
 def test_a_stray_quote_costs_its_own_line_only() -> None:
     stray = f'm,"c,,1,{TS},\n'
     body = f"{HEADER}\n{good('a')}{stray}{good('b')}{good('c')}"

@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from jobs import backfill as job
 from jobs import runtime, schedule, sweep
+from metering.database import unit_of_work
 from metering.ledger import append, uploads
 from metering.ledger.backfill import Reader
-from tests.backfills import counts, csv_of, found, received
+from tests.backfills import counts, csv_of, found, parts_left, received
 from tests.support import counters, fold_all, scalar
 from webapp import queues
 
@@ -113,3 +114,28 @@ def test_a_reader_ends_its_thread(session: Session, tenant: str) -> None:
     with Reader(tenant, "none") as reader:
         assert not reader.advance(session, now=datetime.now().astimezone())
     assert reader._thread._shutdown
+
+
+def test_an_upload_that_stands_still_is_noted_and_in_the_end_deleted(
+    session: Session, tenant: str, now: datetime
+) -> None:
+    wanted = uploads.Wanted("csv", "a test")
+    ids = []
+    for minutes in (4, 6):
+        begun = now - timedelta(minutes=minutes)
+        with unit_of_work(session):
+            made = uploads.create(session, tenant, wanted, actor="test", now=begun)
+            uploads.append(session, tenant, made.backfill_id, 0, b"abc", now=begun)
+        ids.append(made.backfill_id)
+    sweep.resume_backfills()
+    slow, dead = (found(session, tenant, each) for each in ids)
+    assert (slow.state, dead.state) == ("receiving", "incomplete")
+    assert dead.error
+    assert "offset=3" in dead.error
+    with unit_of_work(session):  # it was only slow
+        uploads.append(session, tenant, ids[1], 3, b"def", now=now)
+    found(session, tenant, ids[0]).touched_at = now - timedelta(days=8)
+    session.commit()
+    sweep.prune()
+    assert [found(session, tenant, each).state for each in ids] == ["failed", "receiving"]
+    assert [parts_left(session, tenant, each) for each in ids] == [0, 2]

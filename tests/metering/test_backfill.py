@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from metering.database import unit_of_work
 from metering.errors import ConflictError, NotFoundError
 from metering.ledger import append, uploads
-from metering.ledger.backfill import Reader
+from metering.ledger.backfill import PARTS_A_CHUNK, Reader
 from tests.backfills import (
     HEADER,
     TS,
@@ -134,7 +134,7 @@ def test_a_chunk_that_was_rolled_back_is_read_again(session: Session, tenant: st
             session.rollback()
             with unit_of_work(session):
                 assert reader.advance(session, now=datetime.now(UTC))
-    assert found(session, tenant, backfill_id).parts_done == 4
+    assert found(session, tenant, backfill_id).parts_done == 2 * PARTS_A_CHUNK
     assert counts(read(session, tenant, backfill_id)) == (200, 0, 0)
 
 

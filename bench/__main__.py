@@ -15,11 +15,13 @@ from sqlalchemy.engine import make_url
 
 from bench import (
     arriving,
+    backfill,
     folding,
     gates,
     idle,
     ingest,
     large,
+    late,
     pricing,
     pushing,
     reading,
@@ -54,6 +56,8 @@ def measurements(large_rows: int) -> dict[str, Measurement]:
     chosen |= {
         "while_folding": together.while_folding,
         "catch_up": lambda s: [together.catch_up(s)],
+        "late": lambda s: [late.late(s)],
+        "backfill": backfill.backfill,
         "projection": lambda s: [reading.projection(s)],
         "memory": lambda s: [reading.memory(s)],
         "invoice": lambda s: [pricing.invoices(s)],

@@ -100,19 +100,21 @@ class Stack:
             self.wait_for(self.port, "web")
             yield
 
-    def folding(self) -> AbstractContextManager[None]:
+    def folding(self) -> AbstractContextManager[psutil.Process]:
         """Run a counters worker besides."""
         return self.working(["counters"])
 
     @contextmanager
-    def working(self, kinds: Sequence[str], told: Mapping[str, str] = NOTHING) -> Iterator[None]:
+    def working(
+        self, kinds: Sequence[str], told: Mapping[str, str] = NOTHING
+    ) -> Iterator[psutil.Process]:
         """Run workers of these kinds besides, and wait until they take jobs. told: variables."""
         with self.program("worker", ["-m", "jobs.worker", *kinds], told) as self._worker:
             client = redis.Redis.from_url(self.environment["REDIS_URL"])
             while client.scard("rq:workers") < len(kinds):
                 time.sleep(0.05)
             client.close()
-            yield
+            yield self._worker
         self._worker = None
 
     @contextmanager

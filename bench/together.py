@@ -99,11 +99,11 @@ def catch_up(setting: Setting) -> Line:
     for _ in range(2 if setting.quick else 4):
         setting.empty()
         series = setting.timeline.series(TENANT, CATCH_UP_EVENTS, customers=CATCH_UP_CUSTOMERS)
-        wanted = sum(Decimal(event.quantity) for event in events.generate(series))
+        wanted = sum((Decimal(e.quantity) for e in events.generate(series)), Decimal(0))
         client = Client(Plan(setting.stack.port, series, CLIENTS, expected=(FRESH,)))
         with setting.stack.folding():
             load = client.run()
-            _wait(lambda wanted=wanted: setting.value(_COUNTED, TENANT) == wanted)  # type: ignore[misc]
+            counted(setting, wanted)
             seconds.append(time.monotonic() - load.ended)
     return Line(
         "catch_up",
@@ -112,6 +112,11 @@ def catch_up(setting: Setting) -> Line:
         "s",
         spread=(min(seconds), max(seconds)),
     )
+
+
+def counted(setting: Setting, wanted: Decimal) -> None:
+    """Wait until the counters come to this sum."""
+    _wait(lambda: setting.value(_COUNTED, TENANT) == wanted)
 
 
 def _wait(done: Callable[[], bool]) -> None:

@@ -44,6 +44,7 @@ def tasks() -> list[Task]:
         Task(closing.look_for_unbilled, every_seconds=60),
         Task(sweep.resume_filling, every_seconds=60),
         Task(sweep.resume_backtests, every_seconds=30),
+        Task(sweep.resume_backfills, every_seconds=15),
         Task(sweep.prune, every_seconds=3600),
     ]
 

@@ -9,6 +9,8 @@ from metering import installation
 
 # Beyond what a backlog under load costs a worker that is there.
 PATIENCE = timedelta(seconds=15)
+# For a megabyte of an upload, on a slow line.
+UPLOAD_PATIENCE = timedelta(minutes=5)
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,16 @@ def resume_backtests() -> None:
         waiting = installation.backtests_waiting(session, untouched_since=now - PATIENCE)
     for tenant_id, backtest_id in waiting:
         hints().answer_backtest(tenant_id, backtest_id)
+
+
+def resume_backfills() -> None:
+    """Enqueue files of past usage that no job has touched for a while, like back-tests; and note
+    uploads that stand still."""
+    with step() as (session, now):
+        installation.note_broken_uploads(session, untouched_since=now - UPLOAD_PATIENCE, now=now)
+        waiting = installation.backfills_waiting(session, untouched_since=now - PATIENCE)
+    for tenant_id, backfill_id in waiting:
+        hints().read_backfill(tenant_id, backfill_id)
 
 
 def prune() -> None:

@@ -2,7 +2,7 @@
 
     counters    folds; no fork per job, so that a fold starts within a millisecond
     stripe      pushes to Stripe; no fork either, so that its connections to Stripe stay open
-    bulk        replays, fills and back-tests, in resumable chunks
+    bulk        replays, backfills, fills and back-tests, in resumable chunks
 
 One process per kind, watched by this one: a kind that dies is started again, and a stop signal
 is passed on. A slow back-test so never stalls a fold. Scaled apart, each kind takes a Procfile

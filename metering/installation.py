@@ -6,7 +6,7 @@ A test walks the statements of the product and allows one without a tenant only 
 - a webhook whose handling failed or was never begun is found by the sweep;
 - the push job asks which tenants have something to tell Stripe;
 - a credential is found by its public part or its hash, before anyone knows whose it is;
-- the sweep and the fold jobs ask which tenants have work, and which back-tests wait;
+- the sweep and the fold jobs ask which tenants have work, and which back-tests and backfills wait;
 - `/metrics` sums up, never by tenant;
 - the operator's command line lists tenants;
 - the clock asks which tenants have a period to close, and tells all of them how late is late;
@@ -39,6 +39,8 @@ SHARDS = 8
 KEYED_REQUESTS_KEPT = timedelta(days=30)
 # Stripe delivers again for three days by itself, and by hand for thirty.
 WEBHOOKS_KEPT = timedelta(days=35)
+# A file that broke off can be continued for so long.
+UPLOADS_KEPT = timedelta(days=7)
 # Those that have ended stay listed for a while: somebody may ask who could see what.
 WIDGET_TOKENS_KEPT = timedelta(days=7)
 
@@ -180,6 +182,19 @@ def backtests_waiting(session: Session, *, untouched_since: datetime) -> list[tu
     """(tenant, id) of the back-tests that have not ended and that no job has touched since."""
     waiting = session.execute(text(_BACKTESTS_WAITING), {"untouched_since": untouched_since})
     return [(tenant_id, backtest_id) for tenant_id, backtest_id in waiting]
+
+
+_BACKFILLS_WAITING = """
+SELECT tenant_id, backfill_id FROM backfills
+WHERE state IN ('waiting', 'running') AND touched_at <= :untouched_since
+"""
+
+
+def backfills_waiting(session: Session, *, untouched_since: datetime) -> list[tuple[str, str]]:
+    """(tenant, id) of the files of past usage that are still to be read and that no job has
+    touched since."""
+    waiting = session.execute(text(_BACKFILLS_WAITING), {"untouched_since": untouched_since})
+    return [(tenant_id, backfill_id) for tenant_id, backfill_id in waiting]
 
 
 _WEBHOOKS_WAITING = """
@@ -428,17 +443,44 @@ def stripe_totals(session: Session) -> StripeTotals:
     )
 
 
+# A sender that is only slow goes on all the same: its next part says that it is receiving again.
+_BROKEN_OFF = """
+UPDATE backfills SET state = 'incomplete', touched_at = :now,
+    error = 'The upload stopped after ' || bytes_received || ' bytes. Nothing of the file was read:'
+        || ' send the rest with offset=' || bytes_received || ', or the whole file again.'
+WHERE state = 'receiving' AND touched_at <= :untouched_since
+"""
+
+
+def note_broken_uploads(session: Session, *, untouched_since: datetime, now: datetime) -> None:
+    """Say of files that have not grown since that they broke off: their web may have died."""
+    session.execute(text(_BROKEN_OFF), {"untouched_since": untouched_since, "now": now})
+
+
+_NEVER_WHOLE = """
+UPDATE backfills SET state = 'failed', finished_at = :now, touched_at = :now,
+    error = 'The file never came whole, and what had come was deleted. Send it again.'
+WHERE state IN ('receiving', 'incomplete') AND touched_at < :before
+"""
+# So many at a time, for each is a megabyte.
+_LEFT_OVER = """
+DELETE FROM backfill_parts WHERE ctid = ANY (ARRAY(
+    SELECT p.ctid FROM backfills b JOIN backfill_parts p USING (tenant_id, backfill_id)
+    WHERE b.state = 'failed' LIMIT 2000))
+"""
 _OLD_WEBHOOKS = "DELETE FROM webhook_deliveries WHERE received_at < :before"
 
 
 def prune(session: Session, *, now: datetime) -> None:
     """Delete what has outlived its use: old request names, spent links, ended sessions,
-    old webhooks, widget tokens and what they opened.
+    old webhooks, widget tokens and what they opened, files that never came whole.
 
     A request name may go after 30 days: its events keep their own keys for ever.
     """
     old = now - KEYED_REQUESTS_KEPT
     session.execute(delete(KeyedRequest).where(KeyedRequest.recorded_at < old))
+    session.execute(text(_NEVER_WHOLE), {"before": now - UPLOADS_KEPT, "now": now})
+    session.execute(text(_LEFT_OVER))
     session.execute(text(_OLD_WEBHOOKS), {"before": now - WEBHOOKS_KEPT})
     session.execute(delete(ConsoleLink).where(ConsoleLink.expires_at < now - timedelta(days=1)))
     session.execute(delete(ConsoleSession).where(ConsoleSession.expires_at < now))

@@ -15,6 +15,7 @@ from metering.database import engine_options, look_after
 from webapp import assets, health, logs, problems, telemetry
 from webapp import clock as wall_clock
 from webapp import config as configuration
+from webapp.backfill.views import blueprint as backfill
 from webapp.body import MAX_BODY_BYTES
 from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
@@ -48,6 +49,7 @@ from webapp.widget.frames import blueprint as widget_frames
 from webapp.widget.tokens import blueprint as widget_tokens
 
 BLUEPRINTS = (
+    backfill,
     backtest_pages,
     backtests,
     catalog,

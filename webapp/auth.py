@@ -27,6 +27,7 @@ SESSION_COOKIE = "stripemeter_session"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf_token"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1")
+FILE_TYPES = ("text/csv", "application/x-ndjson", "application/ndjson")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -151,8 +152,8 @@ def why_not_open(
     from_any_port: pages may ask that another server on this machine has made.
 
     Every condition shuts out somebody: other machines, pages of other sites (`Origin`), names
-    rebound to this machine (`Host`), forms that a page can post without asking (JSON only), and
-    a sandbox that could bill real people.
+    rebound to this machine (`Host`), forms that a page can post without asking (JSON and files of
+    usage only), and a sandbox that could bill real people.
     """
     if not config.sandbox:
         return ""
@@ -168,10 +169,16 @@ def why_not_open(
         return "The sandbox is not open to pages of another origin."
     # Browsers name the page that a form was sent from; an origin that is named was found our own.
     form_of_ours = forms and origin is not None
-    takes = asked.is_json or form_of_ours or _has_no_body(asked)
+    takes = asked.is_json or _is_file(asked) or form_of_ours or _has_no_body(asked)
     if asked.method not in SAFE_METHODS and not takes:
-        return "The sandbox takes only JSON bodies without one."
+        return "The sandbox takes only JSON bodies, CSV and NDJSON without one."
     return None
+
+
+def _is_file(asked: Request) -> bool:
+    """Types that no form can have, and for which a browser asks before another site's page may
+    send them: they shut out whom JSON shuts out."""
+    return asked.mimetype in FILE_TYPES
 
 
 def _has_no_body(asked: Request) -> bool:

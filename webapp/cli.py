@@ -25,6 +25,7 @@ from metering.tenancy import tenants as tenant_rows
 from metering.tenancy.models import ApiKey
 from webapp import clock
 from webapp import config as configuration
+from webapp.backfill_cli import backfill
 from webapp.erasure_cli import erase_meta, erasures
 from webapp.health import MIGRATIONS
 from webapp.replay_cli import replay_command
@@ -194,6 +195,7 @@ def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
 stripemeter.add_command(replay_command, "replay")
 stripemeter.add_command(erase_meta)
 stripemeter.add_command(erasures)
+stripemeter.add_command(backfill)
 stripemeter.add_command(sim)
 stripemeter.add_command(statement)
 stripemeter.add_command(stripe)

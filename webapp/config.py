@@ -47,6 +47,7 @@ class Config:
     stripe_limit_live, …_test: calls a second.
     lateness_hours: how long after its period's end usage counts, of metrics made from now on.
     statement_signing_key: the secret that the key of statements is made from; None: there are none.
+    s3_…, aws_…: of the storage that `stripemeter backfill s3://…` reads; nothing else uses them.
     """
 
     database_url: str = field(repr=False)
@@ -75,6 +76,10 @@ class Config:
     clock_file: Path | None = None
     demo_url: str | None = None
     statement_signing_key: bytes | None = field(default=None, repr=False)
+    s3_endpoint_url: str | None = None
+    s3_region: str | None = None
+    aws_access_key_id: str | None = field(default=None, repr=False)
+    aws_secret_access_key: str | None = field(default=None, repr=False)
 
     @property
     def lateness_seconds(self) -> int:
@@ -177,6 +182,10 @@ class _Reader:
             clock_file=self._clock_file(),
             demo_url=self._demo_url(),
             statement_signing_key=self._signing_key(),
+            s3_endpoint_url=self._s3_endpoint_url(),
+            s3_region=self.environ.get("S3_REGION", "").strip() or None,
+            aws_access_key_id=self.environ.get("AWS_ACCESS_KEY_ID", "").strip() or None,
+            aws_secret_access_key=self.environ.get("AWS_SECRET_ACCESS_KEY", "").strip() or None,
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -294,6 +303,17 @@ class _Reader:
                 "STRIPEMETER_DEMO_URL must be on this machine (http://localhost:…)"
             )
         return url or None
+
+    def _s3_endpoint_url(self) -> str | None:
+        url = self.environ.get("S3_ENDPOINT_URL", "").strip().rstrip("/")
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path:
+            self.problems.append(
+                "S3_ENDPOINT_URL must be the storage's address without a path (https://host:port)"
+            )
+        return url
 
     def _level(self) -> str:
         level = self.environ.get("LOG_LEVEL", "INFO").strip().upper()

@@ -31,6 +31,7 @@ class Contract:
     """What an endpoint promises. `scope` None: it is open to everyone, and says why in `why_open`.
 
     query, body, answer: marshmallow schema classes.  statuses: problem statuses it may answer.
+    files: media types of files that may be sent instead of a JSON body.
     needs_tenant: False where nothing of a tenant's is touched; the view then gets no `tenant_id`,
                   and the sandbox's user need not name one.
     """
@@ -48,6 +49,7 @@ class Contract:
     media_type: str = "application/json"
     example: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 def endpoint(contract: Contract) -> Callable[[View], View]:
@@ -68,11 +70,11 @@ def endpoint(contract: Contract) -> Callable[[View], View]:
                 check_scope(contract.scope)
             loaded: dict[str, Any] = {}
             if query is not None:
-                loaded["query"] = _load(query, _query_arguments())
+                loaded["query"] = load(query, query_arguments())
             else:
                 refuse_query()
             if body is not None:
-                loaded["body"] = _load(body, read_json())
+                loaded["body"] = load(body, read_json())
             if contract.scope is not None:
                 named = [part.pop("tenant_id") for part in loaded.values() if "tenant_id" in part]
                 for other in named[1:]:
@@ -164,7 +166,7 @@ def refuse_query() -> None:
         )
 
 
-def _query_arguments() -> dict[str, str]:
+def query_arguments() -> dict[str, str]:
     """The query as a dict; a name given twice is refused, for one of the two would be ignored."""
     twice = [name for name, values in request.args.lists() if len(values) > 1]
     if twice:
@@ -176,7 +178,8 @@ def _query_arguments() -> dict[str, str]:
     return request.args.to_dict()
 
 
-def _load(schema: Schema, data: Any) -> dict[str, Any]:
+def load(schema: Schema, data: Any) -> dict[str, Any]:
+    """What the schema makes of the data; ProblemError 422 naming all that is wrong with it."""
     try:
         return cast("dict[str, Any]", schema.load(data))
     except ValidationError as error:

@@ -103,9 +103,13 @@ def _operation(rule: Rule, contract: Contract, doc: str, identifier: str) -> dic
     if contract.scope is not None:
         operation["security"] = [{"bearer": []}, {"header": []}]
         operation["description"] += f" Scope: `{contract.scope}`."
+    content: dict[str, Any] = {}
     if contract.body is not None:
-        content: dict[str, Any] = {"schema": contract.body}
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        content["application/json"] = {"schema": contract.body}
+    for kind in contract.files:
+        content[kind] = {"schema": {"type": "string"}}
+    if content:
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -33,6 +33,7 @@ FOLD_JOB = "jobs.counters.fold_shard"
 CLOSE_JOB = "jobs.closing.close"
 FILL_JOB = "jobs.unique.fill"
 WEBHOOK_JOB = "jobs.webhooks.handle"
+BACKFILL_JOB = "jobs.backfill.run"
 BACKTEST_JOB = "jobs.backtest.run"
 PUSH_JOB = "jobs.deltas.push"
 LIST_JOB = "jobs.catalogue.full"
@@ -135,6 +136,10 @@ class Hints:
     def answer_backtest(self, tenant_id: str, backtest_id: str) -> bool:
         """Enqueue the next stretch of a back-test; False if Redis is away."""
         return self._try(lambda: enqueue(self._redis, BULK, BACKTEST_JOB, tenant_id, backtest_id))
+
+    def read_backfill(self, tenant_id: str, backfill_id: str) -> bool:
+        """Enqueue the reading of a file of past usage; False if Redis is away."""
+        return self._try(lambda: enqueue(self._redis, BULK, BACKFILL_JOB, tenant_id, backfill_id))
 
     def handle_webhook(self, tenant_id: str, mode: str, event_id: str) -> bool:
         """Enqueue the handling of an event of Stripe's that was taken; False if Redis is away."""

@@ -11,16 +11,11 @@ from flask import Response
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from metering.errors import InvalidInputError
+from metering.ledger import values
+from metering.ledger.values import FIRST_YEAR
+from metering.ledger.values import read_instant as read_instant
 from pricing.numbers import plain
 
-FIRST_YEAR, LATEST_YEAR = 2000, 2100
-FIRST_INSTANT = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
-END_INSTANT = datetime(LATEST_YEAR, 1, 1, tzinfo=UTC)
-# Real offsets lie between -12:00 and +14:00; Postgres takes them up to 15:59.
-INSTANT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
-    r"(?:Z|[+-](?:0[0-9]|1[0-5]):[0-5][0-9])"
-)
 _DURATION = re.compile(
     r"-?P(?:(?P<days>[0-9]{1,5})D)?"
     r"(?:T(?:(?P<hours>[0-9]{1,6})H)?(?:(?P<minutes>[0-9]{1,8})M)?(?:(?P<seconds>[0-9]{1,9})S)?)?"
@@ -35,23 +30,6 @@ def decimal(value: Decimal) -> str:
 def instant(value: datetime) -> str:
     """`2025-01-16T14:30:00Z`, with microseconds only where there are some."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-
-
-def read_instant(text: str) -> datetime:
-    """Parse an instant of the contract's form; ValueError says what is wrong with it."""
-    if not INSTANT.fullmatch(text):
-        raise ValueError(
-            "must be ISO 8601 with seconds and an offset, at most 6 fractional digits,"
-            " such as 2025-01-16T14:30:00Z"
-        )
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"is not a real date and time: {error}") from None
-    # As instants: at another offset the year that is written may be a neighbour of the real one.
-    if not FIRST_INSTANT <= value < END_INSTANT:
-        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LATEST_YEAR}")
-    return value
 
 
 def read_moment(text: str, now: datetime) -> datetime:
@@ -105,12 +83,10 @@ class TextField(fields.String):
 
 def check_text(text: str) -> None:
     """Raise ValidationError for a NUL or a lone surrogate."""
-    if "\x00" in text:
-        raise ValidationError("must not contain a NUL character")
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValidationError("must not contain a lone surrogate") from None
+        values.check_text(text)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 class WireSchema(Schema):

@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from metering.database import blames_the_data
 
+CONFLICT = "idempotency key was already used for another event"
+
 
 class Entry(
     msgspec.Struct,
@@ -73,8 +75,8 @@ WITH added AS (
     ON CONFLICT (tenant_id, idempotency_key) DO NOTHING
     RETURNING idempotency_key
 ), queued AS (
-    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key)
-    SELECT %(tenant_id)s, %(now)s, idempotency_key FROM added
+    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key, late)
+    SELECT %(tenant_id)s, %(now)s, idempotency_key, %(late)s::text FROM added
 )
 SELECT count(*), CASE WHEN count(*) < %(expected)s THEN array_agg(idempotency_key) END FROM added
 """
@@ -109,6 +111,7 @@ def append(
     *,
     now: datetime,
     careful: bool = False,
+    late: str | None = None,
 ) -> Outcome:
     """Append a batch; on return each entry is in the ledger, or its status says why not.
 
@@ -117,6 +120,7 @@ def append(
     careful: work under savepoints and single out what the database refuses. Without it such a
              refusal raises DBAPIError (see `database.blames_the_data`): the good case, which is
              every case that validation foresaw, does not pay for savepoints.
+    late: the lateness choice of the backfill that brings them; see `models.Unfolded`.
     """
     first: dict[str, int] = {}
     for i, entry in enumerate(entries):
@@ -129,7 +133,8 @@ def append(
     chosen = [i for i in first.values() if i not in same]
     refusals: dict[int, str] = {}
     insert = _insert_carefully if careful else _insert
-    added = insert(session, tenant_id, entries, chosen, now, refusals) if chosen else ()
+    how = _How(tenant_id, now, late)
+    added = insert(session, how, entries, chosen, refusals) if chosen else ()
     if len(added) == len(entries):
         return Outcome(["accepted"] * len(entries), refusals)
     accepted = {first[key] for key in added}
@@ -147,6 +152,15 @@ def append(
     return Outcome([status(i) for i in range(len(entries))], refusals)
 
 
+@dataclass(frozen=True)
+class _How:
+    """What is the same for all entries of a batch."""
+
+    tenant_id: str
+    now: datetime
+    late: str | None
+
+
 def _is_stored(session: Session, tenant_id: str, entry: Entry) -> bool:
     parameters = {"tenant_id": tenant_id, "key": entry.idempotency_key}
     return session.connection().exec_driver_sql(_PROBE, parameters).first() is not None
@@ -154,10 +168,9 @@ def _is_stored(session: Session, tenant_id: str, entry: Entry) -> bool:
 
 def _insert(
     session: Session,
-    tenant_id: str,
+    how: _How,
     entries: Sequence[Entry],
     chosen: list[int],
-    now: datetime,
     refusals: dict[int, str],
 ) -> Sequence[str]:
     """Insert the chosen entries, whose keys are distinct; return the keys that were new.
@@ -165,8 +178,9 @@ def _insert(
     refusals: stays as it is; a refusal by the database is an error here.
     """
     parameters = {
-        "tenant_id": tenant_id,
-        "now": now,
+        "tenant_id": how.tenant_id,
+        "now": how.now,
+        "late": how.late,
         "entries": msgspec.json.encode([entries[i] for i in chosen]).decode(),
         "expected": len(chosen),
     }
@@ -178,16 +192,15 @@ def _insert(
 
 def _insert_carefully(
     session: Session,
-    tenant_id: str,
+    how: _How,
     entries: Sequence[Entry],
     chosen: list[int],
-    now: datetime,
     refusals: dict[int, str],
 ) -> Sequence[str]:
     """Like `_insert`, halving around what the database refuses and writing down its reason."""
     try:
         with session.begin_nested():
-            return _insert(session, tenant_id, entries, chosen, now, refusals)
+            return _insert(session, how, entries, chosen, refusals)
     except DBAPIError as error:
         if not blames_the_data(error):
             raise
@@ -196,8 +209,8 @@ def _insert_carefully(
             return []
     half = len(chosen) // 2
     return [
-        *_insert_carefully(session, tenant_id, entries, chosen[:half], now, refusals),
-        *_insert_carefully(session, tenant_id, entries, chosen[half:], now, refusals),
+        *_insert_carefully(session, how, entries, chosen[:half], refusals),
+        *_insert_carefully(session, how, entries, chosen[half:], refusals),
     ]
 
 

@@ -31,3 +31,22 @@ def key_of(identity: tuple[str, str, str, str | None, str], unix_seconds: int) -
     # Compact UTF-8, non-ASCII characters as themselves: what json.dumps would write, in a
     # tenth of the time (a test holds the two together).
     return f"{DERIVED_PREFIX}{unix_seconds:08x}{sha256(_encode(identity)).hexdigest()[:24]}"
+
+
+def key_of_text(
+    tenant_id: str,
+    metric: str,
+    customer_ref: str,
+    resource_id: str | None,
+    ts: str,
+    occurred_at: datetime,
+) -> str:
+    """Like `derive_key`, given the instant's text besides: most are nearly as the key wants them.
+
+    ts: ISO 8601, already checked; `occurred_at` is what it says.
+    """
+    if ts[-1] == "Z":
+        text = f"{ts[:19]}.000000Z" if len(ts) == 20 else f"{ts[:-1]:0<26}Z"
+        identity = (tenant_id, metric, customer_ref, resource_id, text)
+        return key_of(identity, int(occurred_at.timestamp()))
+    return derive_key(tenant_id, metric, customer_ref, resource_id, occurred_at)

@@ -13,7 +13,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering.counters.aggregation import reading
-from metering.counters.models import Segment
 from metering.proof.place import Place
 from metering.proof.steps import DONE, STOPPED, WAITING, Step, number, on, sentence
 from metering.stripe.destinations import Atlas, Found
@@ -77,6 +76,13 @@ class Sent:
         return bool(self.live) and is_answered and self.unsent is None
 
 
+_SEGMENT = """
+SELECT event_count, sum_value, max_value, last_value, delta FROM used_segments
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
+  AND segment_start = %(segment_start)s
+"""
+
+
 def look(session: Session, tenant_id: str, mode: str, place: Place, leads: Found) -> Sent:
     """Read what there is of the segment, in a handful of look-ups by key."""
     source, start = place.source, place.segment_start
@@ -103,7 +109,7 @@ def look(session: Session, tenant_id: str, mode: str, place: Place, leads: Found
         )
         .limit(1)
     )
-    segment = session.get(Segment, (tenant_id, source.customer_ref, source.metric, start))
+    segment = session.connection().exec_driver_sql(_SEGMENT, parameters).first()
     by_hour = [each for each in leads.destinations if each.basis == "hour"]
     is_nothing = segment is not None and any(
         not reading(each.aggregation, segment) for each in by_hour

@@ -139,6 +139,8 @@ def test_how_late_is_late_is_48_hours_or_as_told() -> None:
     for hours in (0, 24, 8760):
         told = config.load({**GOOD, "LATE_EVENT_WINDOW_HOURS": str(hours)})
         assert told.lateness_seconds == hours * 3600
+
+
 def test_the_secret_of_statements_is_32_bytes_in_base64_or_hex() -> None:
     assert config.load(GOOD).statement_signing_key is None
     for told in ("q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=", "ab" * 32):

@@ -21,6 +21,8 @@ from metering.billing import backtest, question, simulations
 from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
 from metering.database import unit_of_work
+from metering.ledger import uploads
+from metering.ledger.models import BackfillError
 from metering.stripe.models import Connection, Held, PushStream, StreamSource
 from metering.tenancy import console, keys, scopes, widgets
 from tests.backtests import BASELINE, CANDIDATE
@@ -84,6 +86,8 @@ SAMPLES: dict[str, Any] = {
     "document": {"prices": [BASELINE]},
     "baseline": BASELINE,
     "candidate": CANDIDATE,
+    "reason": f"{PLANTED}-reason",
+    "offset": 0,
     "id": cursor.write(("held", "test", f"{PLANTED}-customer", f"{PLANTED}-metric")),
 }
 
@@ -173,6 +177,8 @@ def ask(
     options: dict[str, Any] = {"query_string": asked | (query or {})}
     if contract.body is not None:
         options["json"] = filled(contract.body, tenant_id) | BODIES_OF.get(operation.rule, {})
+    elif contract.files:
+        options |= {"data": b"", "content_type": contract.files[0]}
     # An id of our own making could hold any digits, those of the planted quantity too.
     named = {"X-Request-Id": "asked"}
     return client.open(
@@ -213,12 +219,26 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         wanted = widgets.Wanted(here["customer"], metrics=[here["metric"]])
         token, _ = widgets.mint(session, tenant, wanted, created_by=f"{PLANTED}-maker", now=now)
         ids["token_id"] = token.token_id
+        ids["backfill_id"] = _broken_off(session, tenant, now)
     return ids | {
         "key_id": key_id,
         "mapping_id": mapping_id,
         "metric": here["metric"],
         "customer_ref": here["customer"],
     }
+
+
+def _broken_off(session: Session, tenant: str, now: datetime) -> str:
+    """A file that can be continued, with a line of it that was refused; its id."""
+    wanted = uploads.Wanted("csv", f"{PLANTED}-n", file_name=f"{PLANTED}-name")
+    made = uploads.create(session, tenant, wanted, actor=f"{PLANTED}-maker", now=now)
+    session.add(
+        BackfillError(
+            tenant_id=tenant, backfill_id=made.backfill_id, line=2, message=f"{PLANTED}-n",
+            excerpt="7341",
+        )
+    )  # fmt: skip
+    return made.backfill_id
 
 
 def _stick(session: Session, tenant: str, customer: str, metric: str, now: datetime) -> None:
@@ -327,7 +347,7 @@ def test_what_is_reached_by_name_or_id_is_the_askers_own(
     before = stored(session, tenant)
     answer = ask(shut, operation, key=strangers_key, tenant_id=None, path=path)
     # Events must name their tenant; everything else may leave it to the key.
-    refused(answer, 200, 201, 404)
+    refused(answer, 200, 201, 202, 404)
     if "_id>" in operation.rule:
         assert answer.status_code == 404
     assert stored(session, tenant) == before

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from metering.counters import standing, usage
 from metering.ledger import read
+from metering.ledger.values import AHEAD
 from webapp import wire
 from webapp.endpoint import Contract, endpoint
 from webapp.events import presenters
 from webapp.events.schemas import EventsAnswerSchema, EventsQuerySchema
 from webapp.extensions import db
-from webapp.ingest.schemas import AHEAD
 
 blueprint = Blueprint("events", __name__, url_prefix="/v1/events")
 

@@ -6,11 +6,11 @@ from typing import Any
 from marshmallow import ValidationError
 from msgspec import Raw
 
+from metering.ledger import literal
 from metering.ledger.append import Entry
 from metering.ledger.identity import derive_key
-from webapp import wire
+from metering.ledger.values import read_instant
 from webapp.endpoint import flatten
-from webapp.ingest import literal
 from webapp.ingest.batch import Batch, check_wall
 from webapp.ingest.schemas import MAX_EVENTS, EventSchema
 from webapp.problems import ProblemError
@@ -129,5 +129,5 @@ def _derived_key(loaded: dict[str, Any]) -> str:
         loaded["metric"],
         loaded["customer_ref"],
         loaded.get("resource_id"),
-        wire.read_instant(loaded["ts"]),
+        read_instant(loaded["ts"]),
     )

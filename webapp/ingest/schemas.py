@@ -1,56 +1,16 @@
 """The documented form of ingest: what a good event is, and what an answer looks like."""
 
-import re
-from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from marshmallow import ValidationError, fields, validate
 
-from metering.tenancy.tenants import MAX_ID_LENGTH
-from webapp import wire
-from webapp.ingest import literal
+from metering.ledger import literal, values
+from metering.ledger.values import check_not_ahead, check_quantity, read_instant
 from webapp.wire import TextField, WireSchema
 
 MAX_EVENTS = 1000
-MAX_KEY = 255
-MAX_META_BYTES = 4096
-MAX_META_DEPTH = 32
-MAX_INTEGER_DIGITS, MAX_DECIMALS = 20, 12
-AHEAD = timedelta(hours=1)
-
-# At most two digits of exponent: 1e400 is a mistake, not a quantity.
-QUANTITY = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?")
-
-
-def check_quantity(text: str) -> None:
-    """Raise ValueError unless the literal is a quantity that can be held to the digit."""
-    if len(text) > 100 or not QUANTITY.fullmatch(text):
-        raise ValueError('must be a number, or a string holding one, such as 100, 0.25 or "1e-7"')
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise ValueError("must be a number") from None
-    if value < 0:
-        raise ValueError(
-            "must not be negative: to take usage back, void the event or make an adjustment"
-        )
-    _, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)  # finite, by the pattern
-    significant = "".join(map(str, digits)).rstrip("0")
-    decimals = max(0, -(exponent + len(digits) - len(significant))) if significant else 0
-    integers = max(0, len("".join(map(str, digits)).lstrip("0")) + exponent) if significant else 0
-    if integers > MAX_INTEGER_DIGITS:
-        raise ValueError(f"must have at most {MAX_INTEGER_DIGITS} digits before the point")
-    if decimals > MAX_DECIMALS:
-        raise ValueError(f"must have at most {MAX_DECIMALS} decimals")
-
-
-def check_not_ahead(occurred_at: datetime, now: datetime) -> None:
-    """Raise ValueError for a clock that is more than an hour fast."""
-    if occurred_at > now + AHEAD:
-        raise ValueError("lies more than 1 hour ahead of the server's clock")
 
 
 class QuantityField(fields.Field[str]):
@@ -77,7 +37,7 @@ class TimestampField(fields.Field[str]):
         if not isinstance(value, str):
             raise ValidationError("must be a string in ISO 8601 form")
         try:
-            check_not_ahead(wire.read_instant(value), self.context_now)
+            check_not_ahead(read_instant(value), self.context_now)
         except ValueError as error:
             raise ValidationError(str(error)) from None
         return value
@@ -92,17 +52,10 @@ class MetaField(fields.Field[str]):
     """A JSON object, kept as compact text with its numbers' digits and its names' order."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, literal.Object):
-            raise ValidationError("must be an object")
-        if literal.depth(value) > MAX_META_DEPTH:
-            raise ValidationError(f"must not be nested deeper than {MAX_META_DEPTH} levels")
         try:
-            text = literal.compact(value)
+            return values.read_meta(value)
         except ValueError as error:
             raise ValidationError(str(error)) from None
-        if len(text.encode()) > MAX_META_BYTES:
-            raise ValidationError(f"must be at most {MAX_META_BYTES} bytes as JSON")
-        return text
 
 
 def _text(most: int, least: int = 1, **kwargs: Any) -> TextField:
@@ -115,13 +68,13 @@ class EventSchema(WireSchema):
     tenant_id = TextField(
         required=True,
         validate=[
-            validate.Length(min=1, max=MAX_ID_LENGTH),
+            validate.Length(min=1, max=values.MAX_TENANT),
             validate.Predicate("isprintable", error="must be printable"),
         ],
         metadata={"example": "your-tenant-id"},
     )
-    metric = _text(100, required=True, metadata={"example": "api_calls"})
-    customer_ref = _text(255, required=True, metadata={"example": "cus_ABC123"})
+    metric = _text(values.MAX_METRIC, required=True, metadata={"example": "api_calls"})
+    customer_ref = _text(values.MAX_CUSTOMER, required=True, metadata={"example": "cus_ABC123"})
     quantity = QuantityField(
         required=True,
         metadata={
@@ -142,13 +95,13 @@ class EventSchema(WireSchema):
             "example": "2025-01-16T14:30:00Z",
         },
     )
-    idempotency_key = _text(MAX_KEY, allow_none=True)
-    resource_id = _text(255, least=0, allow_none=True)
+    idempotency_key = _text(values.MAX_KEY, allow_none=True)
+    resource_id = _text(values.MAX_RESOURCE, least=0, allow_none=True)
     meta = MetaField(
         allow_none=True,
-        metadata={"type": "object", "description": f"at most {MAX_META_BYTES} bytes"},
+        metadata={"type": "object", "description": f"at most {values.MAX_META_BYTES} bytes"},
     )
-    source = _text(64, least=0, allow_none=True)
+    source = _text(values.MAX_SOURCE, least=0, allow_none=True)
 
     def __init__(self, now: datetime | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -31,7 +31,6 @@ MENDED = (
     ". Send only the events that were refused, mended, under a new key: the others are stored"
     " already"
 )
-CONFLICT = "idempotency key was already used for another event"
 
 # Tenants this process has seen made: they are never deleted, so a set may remember them.
 _made: set[str] = set()
@@ -157,5 +156,5 @@ def _result(i: int, batch: Batch, statuses: dict[int, str]) -> Result:
         case "duplicate":
             return Result(i, key, "duplicate")
         case "conflict":
-            return Result(i, key, "error", error=CONFLICT)
+            return Result(i, key, "error", error=ledger.CONFLICT)
     return Result(i, key, "error", error=batch.errors[i])

@@ -362,13 +362,25 @@ class _TriedError(Exception):
     """Ends a trial: what was tried is rolled back."""
 
 
-def effect(session: Session, tenant_id: str, adjustment_id: str, *, now: datetime) -> Effect:
-    """What it does to its period's total, or would if it were applied. Changes nothing."""
+def effect(
+    session: Session,
+    tenant_id: str,
+    adjustment_id: str,
+    *,
+    aggregation: str | None = None,
+    now: datetime,
+) -> Effect:
+    """What it does to its period's total, or would if it were applied. Changes nothing.
+
+    aggregation: None: the metric's own.
+    """
     locks.lock(session, tenant_id)
-    return _effect(session, get(session, tenant_id, adjustment_id), now)
+    return _effect(session, get(session, tenant_id, adjustment_id), now, aggregation)
 
 
-def _effect(session: Session, adjustment: Adjustment, now: datetime) -> Effect:
+def _effect(
+    session: Session, adjustment: Adjustment, now: datetime, aggregation: str | None = None
+) -> Effect:
     """By trying both under a savepoint: whatever the aggregation, it is exact."""
     read = []
     own = _span_at(session, adjustment, adjustment.period_start)
@@ -380,17 +392,18 @@ def _effect(session: Session, adjustment: Adjustment, now: datetime) -> Effect:
                 is_number = adjustment.kind == "delta" and status == "approved"
                 adjustment.segment_start = _hour_within(own, now) if is_number else None
                 _refresh(session, adjustment, [own], now)
-                read.append(_total(session, adjustment, own))
+                read.append(_total(session, adjustment, own, aggregation))
             raise _TriedError
     except _TriedError:
         session.refresh(adjustment)
     return Effect(*read)
 
 
-def _total(session: Session, adjustment: Adjustment, span: Span) -> Decimal:
-    return usage.total(
-        session, adjustment.tenant_id, adjustment.customer_ref, adjustment.metric, span.start_at
-    )
+def _total(
+    session: Session, adjustment: Adjustment, span: Span, aggregation: str | None = None
+) -> Decimal:
+    key = adjustment.tenant_id, adjustment.customer_ref, adjustment.metric
+    return usage.total(session, *key, span.start_at, aggregation=aggregation)
 
 
 def _check_totals(session: Session, adjustment: Adjustment, spans: Sequence[Span]) -> None:

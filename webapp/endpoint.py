@@ -33,6 +33,7 @@ class Contract:
     query, body, answer: marshmallow schema classes.  statuses: problem statuses it may answer.
     needs_tenant: False where nothing of a tenant's is touched; the view then gets no `tenant_id`,
                   and the sandbox's user need not name one.
+    has_csv:      `format=csv` in its query makes the answer a file of rows.
     """
 
     summary: str
@@ -46,6 +47,7 @@ class Contract:
     why_open: str = ""
     needs_tenant: bool = True
     media_type: str = "application/json"
+    has_csv: bool = False
     example: Any = None
     headers: dict[str, str] = field(default_factory=dict)
 

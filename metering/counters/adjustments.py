@@ -10,8 +10,8 @@ told apart, and corrected totals never lag behind a decision.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -56,7 +56,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which adjustments; None: whatever it is. after: (created_at, id) of the last one seen."""
+    """Which adjustments; None: whatever it is. after: (created_at, id) of the last one seen.
+
+    oldest_first: not the latest first.
+    """
 
     status: str | None = None
     customer_ref: str | None = None
@@ -67,6 +70,7 @@ class Filter:
     period_start: datetime | None = None
     after: tuple[datetime, str] | None = None
     limit: int = 25
+    oldest_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _find(session: Session, tenant_id: str, adjustment_id: str) -> Adjustment | 
 
 
 def page(session: Session, tenant_id: str, wanted: Filter) -> Sequence[Adjustment]:
-    """The latest first; one more than `limit` where there are more."""
+    """The latest first, or the oldest; one more than `limit` where there are more."""
     equal = {
         Adjustment.status: wanted.status,
         Adjustment.customer_ref: wanted.customer_ref,
@@ -184,9 +188,26 @@ def page(session: Session, tenant_id: str, wanted: Filter) -> Sequence[Adjustmen
     )
     place = tuple_(Adjustment.created_at, Adjustment.adjustment_id)
     if wanted.after is not None:
-        statement = statement.where(place < wanted.after)
-    latest = (Adjustment.created_at.desc(), Adjustment.adjustment_id.desc())
-    return session.scalars(statement.order_by(*latest).limit(wanted.limit + 1)).all()
+        beyond = place > wanted.after if wanted.oldest_first else place < wanted.after
+        statement = statement.where(beyond)
+    order = (Adjustment.created_at, Adjustment.adjustment_id)
+    ordered = order if wanted.oldest_first else tuple(column.desc() for column in order)
+    return session.scalars(statement.order_by(*ordered).limit(wanted.limit + 1)).all()
+
+
+def every(
+    session: Session, tenant_id: str, wanted: Filter, *, size: int = 500
+) -> Iterator[Sequence[Adjustment]]:
+    """All of them, page by page; no transaction stays open between two."""
+    after = wanted.after
+    while True:
+        found = page(session, tenant_id, replace(wanted, after=after, limit=size))
+        if found:
+            yield found[:size]
+        if len(found) <= size:
+            return
+        after = found[size - 1].created_at, found[size - 1].adjustment_id
+        session.rollback()
 
 
 def contents(

@@ -74,7 +74,7 @@ def folded(session: Session, tenant_id: str, events: Sequence[Recorded]) -> set[
     return set(keys) - elsewhere
 
 
-def _waiting(tenant_id: str, events: Sequence[Recorded]) -> Select[tuple[str]]:
+def _waiting(tenant_id: str, events: Sequence[Recorded]) -> Select[str]:
     return select(Unfolded.idempotency_key).where(
         Unfolded.tenant_id == tenant_id,
         tuple_(Unfolded.recorded_at, Unfolded.idempotency_key).in_(

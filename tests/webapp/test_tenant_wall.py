@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from werkzeug.test import TestResponse
 from metering.billing import backtest, question, simulations
 from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
+from metering.counters import adjustments, voids
 from metering.database import unit_of_work
 from metering.stripe.models import Connection, Held, PushStream, StreamSource
 from metering.tenancy import console, keys, scopes, widgets
@@ -80,6 +82,13 @@ SAMPLES: dict[str, Any] = {
     "baseline": BASELINE,
     "candidate": CANDIDATE,
     "id": cursor.write(("held", "test", f"{PLANTED}-customer", f"{PLANTED}-metric")),
+    "delta": "5",
+    "reason": "correction",
+}
+# Where one name stands for different things.
+SAMPLES_AT: dict[str, dict[str, Any]] = {
+    "/v1/events/void": {"id": f"{PLANTED}-3"},
+    "/v1/events/restore": {"id": f"{PLANTED}-0"},
 }
 
 
@@ -154,11 +163,13 @@ def ask(
     contract = operation.contract
     assert contract is not None
     # A new parameter fails here until the `path` fixture says what stands for it.
+    if operation.rule.endswith("/revert"):
+        path = path | {"adjustment_id": path["approved_id"]}
     url = re.sub(r"<(?:\w+:)?(\w+)>", lambda parameter: path[parameter[1]], operation.rule)
     asked = filled(contract.query, tenant_id) if contract.query else {}
     options: dict[str, Any] = {"query_string": asked | (query or {})}
     if contract.body is not None:
-        options["json"] = filled(contract.body, tenant_id)
+        options["json"] = filled(contract.body, tenant_id) | SAMPLES_AT.get(operation.rule, {})
     # An id of our own making could hold any digits, those of the planted quantity too.
     named = {"X-Request-Id": "asked"}
     return client.open(
@@ -185,8 +196,10 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         ).mapping_id  # fmt: skip
     here = {"metric": f"{PLANTED}-metric", "customer": f"{PLANTED}-customer"}
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
-    put(session, tenant, [entry(f"{PLANTED}-1", 7341.5, month, **here)])
+    planted = [entry(f"{PLANTED}-{name}", 7341.5, month, **here) for name in (0, 1, 3)]
+    put(session, tenant, planted)
     fold_all(session, tenant)
+    decided = _decided(session, tenant, here, now)
     with unit_of_work(session):
         saved = simulations.save(
             session, tenant, name=f"{PLANTED}-n", kind="invoice", document={"a": f"{PLANTED}-n"},
@@ -199,12 +212,32 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         wanted = widgets.Wanted(here["customer"], metrics=[here["metric"]])
         token, _ = widgets.mint(session, tenant, wanted, created_by=f"{PLANTED}-maker", now=now)
         ids["token_id"] = token.token_id
-    return ids | {
-        "key_id": key_id,
-        "mapping_id": mapping_id,
-        "metric": here["metric"],
-        "customer_ref": here["customer"],
-    }
+    return (
+        ids
+        | decided
+        | {
+            "key_id": key_id,
+            "mapping_id": mapping_id,
+            "metric": here["metric"],
+            "customer_ref": here["customer"],
+        }
+    )
+
+
+def _decided(session: Session, tenant: str, here: dict[str, str], now: datetime) -> dict[str, str]:
+    """A voided event, an adjustment that waits and one that was approved."""
+    wanted = adjustments.Wanted(
+        here["customer"], here["metric"], Decimal("7341.5"), "manual", note=f"{PLANTED}-n"
+    )
+    by = {"actor": f"{PLANTED}-maker", "now": now}
+    with unit_of_work(session):
+        voids.void(session, tenant, f"{PLANTED}-0", reason=f"{PLANTED}-n", **by)  # type: ignore[arg-type]
+        ids = [
+            adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by).adjustment_id  # type: ignore[arg-type]
+            for _ in range(2)
+        ]
+        adjustments.approve(session, tenant, ids[1], **by)  # type: ignore[arg-type]
+    return {"adjustment_id": ids[0], "approved_id": ids[1]}
 
 
 def _stick(session: Session, tenant: str, customer: str, metric: str, now: datetime) -> None:

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from metering.counters import standing, usage
 from metering.ledger import read
-from metering.ledger.models import Event
 from webapp import wire
 from webapp.endpoint import Contract, endpoint
+from webapp.events import presenters
 from webapp.events.schemas import EventsAnswerSchema, EventsQuerySchema
 from webapp.extensions import db
 from webapp.ingest.schemas import AHEAD
@@ -62,7 +62,9 @@ def list_events(tenant_id: str, query: dict[str, Any]) -> Response:
         {
             "total": page.total,
             "totalIsLowerBound": page.total_is_lower_bound,
-            "events": [_event(event, standings[event.idempotency_key]) for event in page.events],
+            "events": [
+                presenters.event(event, standings[event.idempotency_key]) for event in page.events
+            ],
             "nextCursor": _cursor(page.next_after) if page.next_after else None,
             "timeRange": {
                 "start": wire.instant(start_at) if start_at else None,
@@ -92,22 +94,6 @@ def _span(
         return start_at, end_at or start_at + read.MOST_BY_TIME
     assert end_at is not None
     return end_at - read.MOST_BY_TIME, end_at
-
-
-def _event(event: Event, status: str) -> dict[str, Any]:
-    return {
-        "id": event.idempotency_key,
-        "tenantId": event.tenant_id,
-        "metric": event.metric,
-        "customerRef": event.customer_ref,
-        "resourceId": event.resource_id,
-        "quantity": wire.decimal(event.quantity),
-        "timestamp": wire.instant(event.occurred_at),
-        "recordedAt": wire.instant(event.recorded_at),
-        "meta": wire.RawJson(event.meta) if event.meta is not None else None,
-        "source": event.source,
-        "status": status,
-    }
 
 
 def _cursor(place: tuple[datetime, str]) -> str:

@@ -16,6 +16,7 @@ from webapp import assets, health, logs, problems, telemetry
 from webapp import clock as wall_clock
 from webapp import config as configuration
 from webapp.adjustments.views import blueprint as adjustments
+from webapp.adjustments_console.views import blueprint as adjustments_console
 from webapp.body import MAX_BODY_BYTES
 from webapp.catalog.views import blueprint as catalog
 from webapp.config import Config
@@ -45,6 +46,7 @@ from webapp.widget.tokens import blueprint as widget_tokens
 
 BLUEPRINTS = (
     adjustments,
+    adjustments_console,
     backtest_pages,
     backtests,
     catalog,

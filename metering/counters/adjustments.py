@@ -524,3 +524,13 @@ def pending(session: Session, tenant_id: str, customer_ref: str | None = None) -
     if customer_ref is not None:
         waiting = waiting.where(Adjustment.customer_ref == customer_ref)
     return session.scalar(waiting) or 0
+
+
+def by_status(session: Session, tenant_id: str) -> dict[str, int]:
+    """How many there are of each status that any has."""
+    rows = session.execute(
+        select(Adjustment.status, func.count())
+        .where(Adjustment.tenant_id == tenant_id)
+        .group_by(Adjustment.status)
+    )
+    return {row[0]: row[1] for row in rows}

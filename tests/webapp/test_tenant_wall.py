@@ -61,6 +61,11 @@ WITHOUT_CONTRACT = {
     "stripe_console.home",  # below, and tests/webapp/test_stripe_console.py
     "stripe_console.retry",
     "shadow_console.report",
+    "adjustments_console.home",  # tests/webapp/test_adjustments_console.py
+    "adjustments_console.new",
+    "adjustments_console.make",
+    "adjustments_console.one",
+    "adjustments_console.decide",
     "widget.script",  # the widget's frame; tests/webapp/test_widget_frames.py
     "widget.brand_sheet",
     "widget.document",

@@ -15,6 +15,8 @@ from metering.database import engine_options, look_after
 from webapp import assets, health, logs, problems, telemetry
 from webapp import clock as wall_clock
 from webapp import config as configuration
+from webapp.adjustments.views import blueprint as adjustments
+from webapp.adjustments_console.views import blueprint as adjustments_console
 from webapp.backfill.views import blueprint as backfill
 from webapp.body import MAX_BODY_BYTES
 from webapp.catalog.views import blueprint as catalog
@@ -43,6 +45,7 @@ from webapp.stripe_console.views import blueprint as stripe_console
 from webapp.stripe_state.views import blueprint as stripe_state
 from webapp.stripe_webhooks.views import blueprint as stripe_webhooks
 from webapp.usage.views import blueprint as usage
+from webapp.voids.views import blueprint as voids
 from webapp.welcome.views import blueprint as welcome
 from webapp.widget.exchange import blueprint as widget_exchange
 from webapp.widget.frames import blueprint as widget_frames
@@ -50,6 +53,8 @@ from webapp.widget.tokens import blueprint as widget_tokens
 
 BLUEPRINTS = (
     backfill,
+    adjustments,
+    adjustments_console,
     backtest_pages,
     backtests,
     catalog,
@@ -73,6 +78,7 @@ BLUEPRINTS = (
     stripe_state,
     stripe_webhooks,
     usage,
+    voids,
     welcome,
     widget_exchange,
     widget_frames,

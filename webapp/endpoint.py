@@ -34,6 +34,7 @@ class Contract:
     files: media types of files that may be sent instead of a JSON body.
     needs_tenant: False where nothing of a tenant's is touched; the view then gets no `tenant_id`,
                   and the sandbox's user need not name one.
+    has_csv:      `format=csv` in its query makes the answer a file of rows.
     """
 
     summary: str
@@ -47,6 +48,7 @@ class Contract:
     why_open: str = ""
     needs_tenant: bool = True
     media_type: str = "application/json"
+    has_csv: bool = False
     example: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()

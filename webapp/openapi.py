@@ -131,6 +131,8 @@ def _responses(contract: Contract) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done."}
     if contract.answer is not None:
         good["content"] = {contract.media_type: {"schema": contract.answer}}
+    if contract.has_csv:
+        good["content"]["text/csv"] = {"schema": {"type": "string"}}
     responses = {str(contract.answer_status): good}
     for status in contract.statuses:
         responses[str(status)] = {

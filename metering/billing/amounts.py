@@ -1,4 +1,9 @@
-"""What quantities cost, by the one pricing function; whole minor units, as an invoice bills."""
+"""What quantities cost, by the one pricing function; whole minor units, as an invoice bills.
+
+Decisions can leave a total below zero: a credit stands, and an event that it credited is voided
+afterwards. Stripe bills such a total as a quantity of 0, and so does everything here, while the
+quantity that is shown stays what it is.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +11,7 @@ from decimal import Decimal
 
 from pricing import curve
 from pricing.money import Currency
-from pricing.numbers import EXACT
+from pricing.numbers import EXACT, ZERO
 from pricing.price import Price
 from pricing.projection import Band
 from pricing.volume import Volume
@@ -26,11 +31,22 @@ class Amounts:
     high: int
 
 
+def billed(quantity: Decimal) -> Decimal:
+    """What of a total is billed: a total below zero as nothing."""
+    return max(quantity, ZERO)
+
+
+def cost(price: Price, quantity: Decimal) -> int:
+    """What a total costs; one below zero costs what nothing does."""
+    return price.amount(billed(quantity))
+
+
 def of_line(price: Price, quantity: Decimal, band: Band) -> Amounts:
     """What the quantity costs, and what the quantities of the band do."""
+    band = Band(billed(band.low), billed(band.expected), billed(band.high))
     projected = price.amount(band.expected)
     possible = [projected, *(price.amount(each) for each in _turns(price, band))]
-    return Amounts(price.currency, price.amount(quantity), projected, min(possible), max(possible))
+    return Amounts(price.currency, cost(price, quantity), projected, min(possible), max(possible))
 
 
 def _turns(price: Price, band: Band) -> list[Decimal]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from metering.billing import amounts
 from metering.billing.question import Question
 from metering.catalog.period import calendar_month
 from metering.counters.aggregation import reading
@@ -46,7 +47,7 @@ ORDER BY customer_ref, metric, period_start
 def of_customers(
     session: Session, tenant_id: str, question: Question, after: str, last: str
 ) -> Iterator[Row[Hashable]]:
-    """The customers' quantities, each metric by its own aggregation, by month."""
+    """The customers' billed quantities, each metric by its own aggregation, by month."""
     readings, wanted, own = question.readings, set(question.months), question.own_prices()
     parameters = {
         "tenant_id": tenant_id,
@@ -66,4 +67,5 @@ def of_customers(
         if month in wanted:
             ref, metric = row.customer_ref, row.metric
             period = (ref, month) if own and (metric, ref, month) in own else month
-            yield ref, metric, period, reading(readings[metric], row, row.unique_count)
+            quantity = reading(readings[metric], row, row.unique_count)
+            yield ref, metric, period, amounts.billed(quantity)

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from metering.billing import amounts
 from metering.billing.projection import Line, Projection
 from metering.catalog.period import Span
 from pricing.numbers import EXACT, ZERO
@@ -86,23 +88,39 @@ def spread(line: Line, used: Used, now: datetime) -> list[DayUse]:
     spans = list(calendar_days(Span(span.start_at, until)))
     days = []
     reached, cost = used.carried if line.usage.aggregation == "last" else ZERO, 0
+    most = _most(line, used)
     at: Decimal | None = None
     for day in spans:
         own = used.by_day.get(_midnight(day.start_at))
         before = reached
-        reached = _reached(line, before, own)
+        reached = _reached(line, before, own, most)
         if day is spans[-1]:
             reached = line.usage.value
         amount: int | None = None
         if line.price.price is not None:
             # A day without usage costs what the one before it did.
-            total = cost if reached == at else line.price.price.amount(reached)
+            total = cost if reached == at else amounts.cost(line.price.price, reached)
             amount, cost, at = total - cost, total, reached
-        days.append(DayUse(day.start_at, day.end_at, _own(line, before, reached, own), amount))
+        days.append(
+            DayUse(day.start_at, day.end_at, _own(line, before, reached, own, most), amount)
+        )
     return days
 
 
-def _reached(line: Line, before: Decimal, own: Decimal | None) -> Decimal:
+def _most(line: Line, used: Used) -> Decimal | None:
+    """What a day's reading is cut to; None: to nothing.
+
+    Days may pass the line's value on the way, where an adjustment takes away from it later; days
+    that do not come to it hold what was counted after the line was read. An adjustment of a
+    maximum is no day's: it is added at the end.
+    """
+    value = line.usage.value
+    if line.usage.aggregation == "max":
+        return EXACT.subtract(value, line.usage.delta)
+    return None if reduce(EXACT.add, used.by_day.values(), ZERO) == value else value
+
+
+def _reached(line: Line, before: Decimal, own: Decimal | None, most: Decimal | None) -> Decimal:
     """The reading at the day's end."""
     if own is None:
         return before
@@ -110,17 +128,23 @@ def _reached(line: Line, before: Decimal, own: Decimal | None) -> Decimal:
         case "last":
             return own
         case "max":
-            return min(max(before, own), line.usage.value)
+            return _cut(max(before, own), most)
         case _:
-            return min(EXACT.add(before, own), line.usage.value)
+            return _cut(EXACT.add(before, own), most)
 
 
-def _own(line: Line, before: Decimal, reached: Decimal, own: Decimal | None) -> Decimal:
+def _cut(reading: Decimal, most: Decimal | None) -> Decimal:
+    return reading if most is None else min(reading, most)
+
+
+def _own(
+    line: Line, before: Decimal, reached: Decimal, own: Decimal | None, most: Decimal | None
+) -> Decimal:
     match line.usage.aggregation:
         case "last":
             return reached
         case "max":
-            return min(own or ZERO, reached)
+            return _cut(own or ZERO, most)
         case _:
             return EXACT.subtract(reached, before)
 

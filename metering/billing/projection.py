@@ -1,20 +1,21 @@
 """Counters × prices: what a period costs so far and is heading for."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
 from metering.billing import prices
-from metering.billing.amounts import Amounts, of_line, total
+from metering.billing.amounts import Amounts, billed, of_line, total
 from metering.billing.prices import InForce
 from metering.catalog.period import Span
 from metering.counters import usage, weeks
 from metering.counters.usage import MetricUsage, Usage
 from metering.counters.weeks import PastWeek
 from pricing import projection as pace
+from pricing.numbers import EXACT
 from pricing.projection import Band, Week
 
 BASES = ("weekly_profile", "even_pace", "none")
@@ -37,6 +38,18 @@ class Line:
     basis: str
     price: InForce
     amounts: Amounts | None
+
+    @property
+    def as_billed(self) -> "Line":
+        """The same where its total is below zero, as a total of 0; see `amounts`."""
+        if self.usage.value >= 0:
+            return self
+        band = self.projected
+        return replace(
+            self,
+            usage=replace(self.usage, value=billed(self.usage.value)),
+            projected=Band(billed(band.low), billed(band.expected), billed(band.high)),
+        )
 
 
 @dataclass(frozen=True)
@@ -135,11 +148,19 @@ def _line(metric: MetricUsage, found: InForce, past: Sequence[PastWeek], now: da
 
 
 def _projected(metric: MetricUsage, past: Sequence[PastWeek], now: datetime) -> tuple[Band, str]:
-    span, value = metric.span, metric.value
+    """An adjustment is no pace: usage goes on as it did, and the number stays what it is."""
+    span, delta = metric.span, metric.delta
     if metric.aggregation not in _ACCUMULATING or now >= span.end_at:
-        return pace.exactly(value), "none"
+        return pace.exactly(metric.value), "none"
+    value = EXACT.subtract(metric.value, delta)
     if past:
         weeks_of = [Week(week.behind, week.ahead, week.whole) for week in past]
-        return pace.by_weeks(value, weeks_of), "weekly_profile"
+        return _moved(pace.by_weeks(value, weeks_of), delta), "weekly_profile"
     elapsed, length = Decimal(str(span.elapsed_seconds(now))), Decimal(str(span.seconds))
-    return pace.evenly(value, elapsed, length), "even_pace"
+    return _moved(pace.evenly(value, elapsed, length), delta), "even_pace"
+
+
+def _moved(band: Band, by: Decimal) -> Band:
+    if not by:
+        return band
+    return Band(EXACT.add(band.low, by), EXACT.add(band.expected, by), EXACT.add(band.high, by))

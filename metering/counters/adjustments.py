@@ -10,8 +10,8 @@ told apart, and corrected totals never lag behind a decision.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -56,7 +56,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which adjustments; None: whatever it is. after: (created_at, id) of the last one seen."""
+    """Which adjustments; None: whatever it is. after: (created_at, id) of the last one seen.
+
+    oldest_first: not the latest first.
+    """
 
     status: str | None = None
     customer_ref: str | None = None
@@ -67,6 +70,7 @@ class Filter:
     period_start: datetime | None = None
     after: tuple[datetime, str] | None = None
     limit: int = 25
+    oldest_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _find(session: Session, tenant_id: str, adjustment_id: str) -> Adjustment | 
 
 
 def page(session: Session, tenant_id: str, wanted: Filter) -> Sequence[Adjustment]:
-    """The latest first; one more than `limit` where there are more."""
+    """The latest first, or the oldest; one more than `limit` where there are more."""
     equal = {
         Adjustment.status: wanted.status,
         Adjustment.customer_ref: wanted.customer_ref,
@@ -184,9 +188,26 @@ def page(session: Session, tenant_id: str, wanted: Filter) -> Sequence[Adjustmen
     )
     place = tuple_(Adjustment.created_at, Adjustment.adjustment_id)
     if wanted.after is not None:
-        statement = statement.where(place < wanted.after)
-    latest = (Adjustment.created_at.desc(), Adjustment.adjustment_id.desc())
-    return session.scalars(statement.order_by(*latest).limit(wanted.limit + 1)).all()
+        beyond = place > wanted.after if wanted.oldest_first else place < wanted.after
+        statement = statement.where(beyond)
+    order = (Adjustment.created_at, Adjustment.adjustment_id)
+    ordered = order if wanted.oldest_first else tuple(column.desc() for column in order)
+    return session.scalars(statement.order_by(*ordered).limit(wanted.limit + 1)).all()
+
+
+def every(
+    session: Session, tenant_id: str, wanted: Filter, *, size: int = 500
+) -> Iterator[Sequence[Adjustment]]:
+    """All of them, page by page; no transaction stays open between two."""
+    after = wanted.after
+    while True:
+        found = page(session, tenant_id, replace(wanted, after=after, limit=size))
+        if found:
+            yield found[:size]
+        if len(found) <= size:
+            return
+        after = found[size - 1].created_at, found[size - 1].adjustment_id
+        session.rollback()
 
 
 def contents(
@@ -362,13 +383,25 @@ class _TriedError(Exception):
     """Ends a trial: what was tried is rolled back."""
 
 
-def effect(session: Session, tenant_id: str, adjustment_id: str, *, now: datetime) -> Effect:
-    """What it does to its period's total, or would if it were applied. Changes nothing."""
+def effect(
+    session: Session,
+    tenant_id: str,
+    adjustment_id: str,
+    *,
+    aggregation: str | None = None,
+    now: datetime,
+) -> Effect:
+    """What it does to its period's total, or would if it were applied. Changes nothing.
+
+    aggregation: None: the metric's own.
+    """
     locks.lock(session, tenant_id)
-    return _effect(session, get(session, tenant_id, adjustment_id), now)
+    return _effect(session, get(session, tenant_id, adjustment_id), now, aggregation)
 
 
-def _effect(session: Session, adjustment: Adjustment, now: datetime) -> Effect:
+def _effect(
+    session: Session, adjustment: Adjustment, now: datetime, aggregation: str | None = None
+) -> Effect:
     """By trying both under a savepoint: whatever the aggregation, it is exact."""
     read = []
     own = _span_at(session, adjustment, adjustment.period_start)
@@ -380,17 +413,18 @@ def _effect(session: Session, adjustment: Adjustment, now: datetime) -> Effect:
                 is_number = adjustment.kind == "delta" and status == "approved"
                 adjustment.segment_start = _hour_within(own, now) if is_number else None
                 _refresh(session, adjustment, [own], now)
-                read.append(_total(session, adjustment, own))
+                read.append(_total(session, adjustment, own, aggregation))
             raise _TriedError
     except _TriedError:
         session.refresh(adjustment)
     return Effect(*read)
 
 
-def _total(session: Session, adjustment: Adjustment, span: Span) -> Decimal:
-    return usage.total(
-        session, adjustment.tenant_id, adjustment.customer_ref, adjustment.metric, span.start_at
-    )
+def _total(
+    session: Session, adjustment: Adjustment, span: Span, aggregation: str | None = None
+) -> Decimal:
+    key = adjustment.tenant_id, adjustment.customer_ref, adjustment.metric
+    return usage.total(session, *key, span.start_at, aggregation=aggregation)
 
 
 def _check_totals(session: Session, adjustment: Adjustment, spans: Sequence[Span]) -> None:
@@ -490,3 +524,13 @@ def pending(session: Session, tenant_id: str, customer_ref: str | None = None) -
     if customer_ref is not None:
         waiting = waiting.where(Adjustment.customer_ref == customer_ref)
     return session.scalar(waiting) or 0
+
+
+def by_status(session: Session, tenant_id: str) -> dict[str, int]:
+    """How many there are of each status that any has."""
+    rows = session.execute(
+        select(Adjustment.status, func.count())
+        .where(Adjustment.tenant_id == tenant_id)
+        .group_by(Adjustment.status)
+    )
+    return {row[0]: row[1] for row in rows}

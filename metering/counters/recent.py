@@ -88,7 +88,7 @@ def of_customer(
         (_Found(*row) for row in rows), key=lambda event: (event.occurred_at, event.idempotency_key)
     )
     statuses = standing.of_events(session, tenant_id, found)
-    known_from = _known_from(found, statuses)
+    known_from = _known_from(found, standing.folded(session, tenant_id, found))
     latest = {
         event.idempotency_key: event
         for event in reversed(found)
@@ -109,8 +109,8 @@ def _recent(event: _Found, statuses: dict[str, str]) -> Recent:
     )
 
 
-def _known_from(found: Sequence[_Found], statuses: dict[str, str]) -> datetime | None:
-    """From when on everything counted was found; None: all of it was.
+def _known_from(found: Sequence[_Found], folded: set[str]) -> datetime | None:
+    """From when on everything folded was found; None: all of it was.
 
     Of an hour of which some was not found, what came before the earliest found is not known.
     """
@@ -121,8 +121,8 @@ def _known_from(found: Sequence[_Found], statuses: dict[str, str]) -> datetime |
             hours.setdefault(hour, []).append(event)
     cut = []
     for (_, _, count), events in hours.items():
-        counted = [event for event in events if statuses[event.idempotency_key] == "counted"]
-        if len(counted) < count:
+        known = [event for event in events if event.idempotency_key in folded]
+        if len(known) < count:
             cut.append(min(event.occurred_at for event in events))
     return max(cut, default=None)
 

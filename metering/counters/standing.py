@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from metering.counters.models import Adjustment, DeadLetter, SetAside, Void
@@ -29,12 +29,6 @@ def of_events(session: Session, tenant_id: str, events: Sequence[Recorded]) -> d
     if not events:
         return {}
     keys = [event.idempotency_key for event in events]
-    waiting = select(Unfolded.idempotency_key).where(
-        Unfolded.tenant_id == tenant_id,
-        tuple_(Unfolded.recorded_at, Unfolded.idempotency_key).in_(
-            [(event.recorded_at, event.idempotency_key) for event in events]
-        ),
-    )
     aside = select(SetAside.idempotency_key).where(
         SetAside.tenant_id == tenant_id,
         SetAside.idempotency_key.in_(keys),
@@ -55,7 +49,7 @@ def of_events(session: Session, tenant_id: str, events: Sequence[Recorded]) -> d
     )
     standing = dict.fromkeys(keys, "counted")
     found = (
-        ("unfolded", waiting),
+        ("unfolded", _waiting(tenant_id, events)),
         ("set_aside", aside),
         ("dead_letter", dead),
         ("voided", void),
@@ -63,3 +57,27 @@ def of_events(session: Session, tenant_id: str, events: Sequence[Recorded]) -> d
     for status, statement in found:
         standing |= dict.fromkeys(session.scalars(statement), status)
     return standing
+
+
+def folded(session: Session, tenant_id: str, events: Sequence[Recorded]) -> set[str]:
+    """The keys of those that a counter holds, whatever was decided of them."""
+    if not events:
+        return set()
+    keys = [event.idempotency_key for event in events]
+    elsewhere: set[str] = set()
+    for table in (SetAside, DeadLetter):
+        of_table = select(table.idempotency_key).where(
+            table.tenant_id == tenant_id, table.idempotency_key.in_(keys)
+        )
+        elsewhere.update(session.scalars(of_table))
+    elsewhere.update(session.scalars(_waiting(tenant_id, events)))
+    return set(keys) - elsewhere
+
+
+def _waiting(tenant_id: str, events: Sequence[Recorded]) -> Select[str]:
+    return select(Unfolded.idempotency_key).where(
+        Unfolded.tenant_id == tenant_id,
+        tuple_(Unfolded.recorded_at, Unfolded.idempotency_key).in_(
+            [(event.recorded_at, event.idempotency_key) for event in events]
+        ),
+    )

@@ -105,9 +105,15 @@ WHERE m.tenant_id = %(tenant_id)s AND m.metric = %(metric)s
 
 
 def total(
-    session: Session, tenant_id: str, customer_ref: str, metric: str, period_start: datetime
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metric: str,
+    period_start: datetime,
+    *,
+    aggregation: str | None = None,
 ) -> Decimal:
-    """The total of one period, by the metric's own aggregation; 0 where nothing counts."""
+    """The total of one period, 0 where nothing counts. aggregation: None: the metric's own."""
     parameters = {
         "tenant_id": tenant_id,
         "customer_ref": customer_ref,
@@ -115,7 +121,9 @@ def total(
         "period_start": period_start,
     }
     row = session.connection().exec_driver_sql(_TOTAL, parameters).first()
-    return ZERO if row is None else reading(row.aggregation, row, row.unique_count)
+    if row is None:
+        return ZERO
+    return reading(aggregation or row.aggregation, row, row.unique_count)
 
 
 def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:

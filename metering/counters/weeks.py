@@ -79,6 +79,7 @@ def _hours(weighed_by_seconds: Decimal) -> Decimal:
     return _WIDE.divide(weighed_by_seconds, Decimal(_HOUR))
 
 
+# An adjustment is no week's habit: deltas are left out.
 # Weighed where the rows are: what comes back is eight rows, not 1344 hours.
 _BY_WEEK = """
 SELECT s.metric, (%(until)s::bigint - 1 - h.at) / 604800 AS week, min(h.at) AS first_at,
@@ -88,8 +89,7 @@ SELECT s.metric, (%(until)s::bigint - 1 - h.at) / 604800 AS week, min(h.at) AS f
 FROM used_segments s
 CROSS JOIN LATERAL (
     SELECT extract(epoch FROM s.segment_start)::bigint AS at,
-           CASE WHEN s.metric = ANY(%(counted)s) THEN s.event_count ELSE s.sum_value END
-               + s.delta AS value
+           CASE WHEN s.metric = ANY(%(counted)s) THEN s.event_count ELSE s.sum_value END AS value
 ) AS h
 WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
   AND s.metric = ANY(%(metrics)s)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from metering.errors import InvalidInputError
@@ -38,6 +38,22 @@ def one(session: Session, tenant_id: str, key: str) -> Event | None:
         .order_by(Event.idempotency_key)
         .limit(1)
     )
+
+
+_BY_KEYS = f"""
+SELECT e.* FROM unnest(CAST(:keys AS text[])) AS asked (key)
+CROSS JOIN LATERAL (
+    SELECT * FROM events WHERE tenant_id = :tenant_id AND {at_key("asked.key")}
+) AS e
+"""
+
+
+def by_keys(session: Session, tenant_id: str, keys: Sequence[str]) -> dict[str, Event]:
+    """The events with these keys, each found as `at_key` says; what the ledger has not is left
+    out."""
+    statement = select(Event).from_statement(text(_BY_KEYS))
+    found = session.scalars(statement, {"tenant_id": tenant_id, "keys": list(keys)})
+    return {event.idempotency_key: event for event in found}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-from metering.billing import prices
+from metering.billing import amounts, prices
 from metering.billing.prices import Everyones, InForce
 from metering.catalog.period import Span
 from metering.stripe.spans import Source
@@ -74,8 +74,8 @@ class Prices:
                 return Stake(quantity, why_not=_CURRENCIES)
             currency = found.price.currency
             try:
-                known = max(part.total - part.missing, ZERO)
-                amount += found.price.amount(part.total) - found.price.amount(known)
+                known = part.total - part.missing
+                amount += amounts.cost(found.price, part.total) - amounts.cost(found.price, known)
             except PricingError as error:
                 return Stake(quantity, why_not=str(error))
         if currency is None:

@@ -94,7 +94,7 @@ def test_the_contracts_example_costs_220(april: FlaskClient, tenant: str, used: 
             {"upTo": None, "unitPrice": "0.005", "flatPrice": None, "quantity": "0",
              "total": "0.00"},
         ],
-        "setAside": 0, "unfolded": 0,
+        "adjustments": "0", "setAside": 0, "unfolded": 0,
     }  # fmt: skip
     totals = {
         "currency": "usd", "subtotal": "220.00", "subtotalMinor": 22_000, "credits": "0.00",

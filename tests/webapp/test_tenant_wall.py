@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from werkzeug.test import TestResponse
 from metering.billing import backtest, question, simulations
 from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
+from metering.counters import adjustments, voids
 from metering.database import unit_of_work
 from metering.ledger import uploads
 from metering.ledger.models import BackfillError
@@ -66,6 +68,11 @@ WITHOUT_CONTRACT = {
     "events_console.walk",
     "events_console.letters",
     "events_console.resend",
+    "adjustments_console.home",  # tests/webapp/test_adjustments_console.py
+    "adjustments_console.new",
+    "adjustments_console.make",
+    "adjustments_console.one",
+    "adjustments_console.decide",
     "widget.script",  # the widget's frame; tests/webapp/test_widget_frames.py
     "widget.brand_sheet",
     "widget.document",
@@ -86,17 +93,19 @@ SAMPLES: dict[str, Any] = {
     "document": {"prices": [BASELINE]},
     "baseline": BASELINE,
     "candidate": CANDIDATE,
-    "reason": f"{PLANTED}-reason",
     "offset": 0,
     "id": cursor.write(("held", "test", f"{PLANTED}-customer", f"{PLANTED}-metric")),
+    "delta": "5",
+    "reason": "correction",
 }
-
 # Where a name means something else.
 SAMPLES_OF: dict[str, dict[str, Any]] = {
     "/v1/events/walk": {"id": f"{PLANTED}-1"},
 }
 BODIES_OF: dict[str, dict[str, Any]] = {
     "/v1/events/dead-letters/resend": {"all": True},
+    "/v1/events/void": {"id": f"{PLANTED}-3"},
+    "/v1/events/restore": {"id": f"{PLANTED}-0"},
 }
 
 
@@ -171,6 +180,8 @@ def ask(
     contract = operation.contract
     assert contract is not None
     # A new parameter fails here until the `path` fixture says what stands for it.
+    if operation.rule.endswith("/revert"):
+        path = path | {"adjustment_id": path["approved_id"]}
     url = re.sub(r"<(?:\w+:)?(\w+)>", lambda parameter: path[parameter[1]], operation.rule)
     asked = filled(contract.query, tenant_id) if contract.query else {}
     asked |= SAMPLES_OF.get(operation.rule, {})
@@ -205,8 +216,10 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         ).mapping_id  # fmt: skip
     here = {"metric": f"{PLANTED}-metric", "customer": f"{PLANTED}-customer"}
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
-    put(session, tenant, [entry(f"{PLANTED}-1", 7341.5, month, **here)])
+    planted = [entry(f"{PLANTED}-{name}", 7341.5, month, **here) for name in (0, 1, 3)]
+    put(session, tenant, planted)
     fold_all(session, tenant)
+    decided = _decided(session, tenant, here, now)
     with unit_of_work(session):
         saved = simulations.save(
             session, tenant, name=f"{PLANTED}-n", kind="invoice", document={"a": f"{PLANTED}-n"},
@@ -220,12 +233,32 @@ def path(session: Session, tenant: str, now: datetime) -> dict[str, str]:
         token, _ = widgets.mint(session, tenant, wanted, created_by=f"{PLANTED}-maker", now=now)
         ids["token_id"] = token.token_id
         ids["backfill_id"] = _broken_off(session, tenant, now)
-    return ids | {
-        "key_id": key_id,
-        "mapping_id": mapping_id,
-        "metric": here["metric"],
-        "customer_ref": here["customer"],
-    }
+    return (
+        ids
+        | decided
+        | {
+            "key_id": key_id,
+            "mapping_id": mapping_id,
+            "metric": here["metric"],
+            "customer_ref": here["customer"],
+        }
+    )
+
+
+def _decided(session: Session, tenant: str, here: dict[str, str], now: datetime) -> dict[str, str]:
+    """A voided event, an adjustment that waits and one that was approved."""
+    wanted = adjustments.Wanted(
+        here["customer"], here["metric"], Decimal("7341.5"), "manual", note=f"{PLANTED}-n"
+    )
+    by = {"actor": f"{PLANTED}-maker", "now": now}
+    with unit_of_work(session):
+        voids.void(session, tenant, f"{PLANTED}-0", reason=f"{PLANTED}-n", **by)  # type: ignore[arg-type]
+        ids = [
+            adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by).adjustment_id  # type: ignore[arg-type]
+            for _ in range(2)
+        ]
+        adjustments.approve(session, tenant, ids[1], **by)  # type: ignore[arg-type]
+    return {"adjustment_id": ids[0], "approved_id": ids[1]}
 
 
 def _broken_off(session: Session, tenant: str, now: datetime) -> str:

@@ -12,6 +12,8 @@ from metering.database import unit_of_work
 from metering.errors import ForbiddenError
 from metering.tenancy import console
 from webapp import auth, pages
+from webapp.adjustments.views import READ as ADJUSTMENTS_READ
+from webapp.adjustments_console import presenters as adjustments
 from webapp.extensions import db
 from webapp.problems import ProblemError
 from webapp.stripe_console import presenters as stripe_console
@@ -58,11 +60,14 @@ def home() -> ResponseReturnValue:
     except ProblemError:
         return _page("console/closed.html", 401)
     csrf = auth.csrf_token(caller.session_token) if caller.session_token else None
-    lead = None
+    tenant_id, lead = caller.tenant_id or pages.SANDBOX_TENANT, None
     if caller.may(STRIPE_READ):
-        tenant_id = caller.tenant_id or pages.SANDBOX_TENANT
         lead = stripe_console.lead(db.session(), tenant_id, g.now)
-    return _page("console/home.html", 200, caller=caller, csrf=csrf, lead=lead)
+    decisions = None
+    if caller.may(ADJUSTMENTS_READ):
+        decisions = adjustments.lead(db.session(), tenant_id, g.now)
+    shown = {"caller": caller, "csrf": csrf, "lead": lead, "decisions": decisions}
+    return _page("console/home.html", 200, **shown)
 
 
 @blueprint.post("/leave")

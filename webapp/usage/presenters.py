@@ -39,6 +39,7 @@ def _metric(metric: MetricUsage, usage: Usage, now: datetime) -> dict[str, Any]:
         "unit": metric.unit,
         "watermark": wire.instant(metric.watermark) if metric.watermark else None,
         "asOf": wire.instant(usage.as_of),
+        "adjustments": wire.decimal(metric.delta),
         "setAside": metric.set_aside,
         "unfolded": metric.unfolded,
         "latenessSeconds": metric.lateness_seconds,

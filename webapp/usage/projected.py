@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from metering.billing.amounts import Amounts
+from metering.billing.amounts import Amounts, billed
 from metering.billing.projection import Line, Projection
 from metering.catalog.period import Span
 from pricing import presentation
@@ -76,6 +76,8 @@ def _warnings(projected: Projection) -> Iterator[str]:
             )
         if line.price.note is not None:
             yield f"{metric}: {line.price.note}"
+        if line.usage.value < 0:
+            yield f"the total of {metric} is below zero; it is billed as 0"
         if line.usage.is_carried and line.usage.aggregation == "last":
             yield f"{metric} had no event in the period; its last value before is carried over"
         if line.usage.aggregation == "unique" and not line.usage.unique_complete:
@@ -97,6 +99,7 @@ def _line(line: Line, head: Span) -> dict[str, Any]:
         "projectedQuantityHigh": wire.decimal(band.high),
         "projectionBasis": line.basis,
         "mappingId": line.price.mapping_id,
+        "adjustments": wire.decimal(metric.delta),
         "setAside": metric.set_aside,
         "unfolded": metric.unfolded,
     }
@@ -111,7 +114,7 @@ def _line(line: Line, head: Span) -> dict[str, Any]:
 
 
 def _priced(line: Line, price: Price, amounts: Amounts) -> dict[str, Any]:
-    quantity, of = line.usage.value, price.currency
+    quantity, of = billed(line.usage.value), price.currency
     exact = price.charge(quantity)
     values = (amounts.current, amounts.projected, amounts.low, amounts.high)
     shown: dict[str, Any] = {

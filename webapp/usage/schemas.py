@@ -33,6 +33,10 @@ class MetricUsageSchema(WireSchema):
     unit = fields.String(required=True, allow_none=True)
     watermark = fields.String(required=True, allow_none=True, metadata=_INSTANT)
     as_of = fields.String(required=True, metadata=_INSTANT)
+    adjustments = fields.String(
+        required=True,
+        metadata={"description": "what approved deltas add to the number; decimal string"},
+    )
     set_aside = fields.Integer(required=True)
     unfolded = fields.Integer(required=True)
     lateness_seconds = fields.Integer(required=True)
@@ -190,6 +194,10 @@ class LineItemSchema(WireSchema):
     projected_total_high_minor = _minor()
     tiers = fields.List(
         fields.Nested(TierSchema), metadata={"description": "of a graduated or volume price"}
+    )
+    adjustments = fields.String(
+        required=True,
+        metadata={"description": "what approved deltas add to the number; decimal string"},
     )
     set_aside = fields.Integer(required=True)
     unfolded = fields.Integer(required=True)

@@ -63,9 +63,12 @@ def name_of(line: Line) -> str:
 
 def row(each: LineDays, head: Span, look: Look, *, full: bool) -> Row:
     """full: with its bar and its prices."""
-    line, usage, say = each.line, each.line.usage, look.say
+    # The number is the true one, also below zero; what is said of its cost is of what is billed.
+    line, usage, say = each.line.as_billed, each.line.usage, look.say
     key, price = key_of(usage.metric), line.price.price
     said = sentences.of_line(line, each.days, say, look.now)
+    if usage.delta:
+        said.append(sentences.adjusted(usage, say))
     if usage.span != head:
         said.append(
             words.THIS_PERIODS.format(period=say.period(usage.span.start_at, usage.span.end_at))

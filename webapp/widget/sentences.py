@@ -9,6 +9,7 @@ from functools import reduce
 from metering.billing.days import DayUse
 from metering.billing.projection import Line, is_early
 from metering.catalog.period import Span
+from metering.counters.usage import MetricUsage
 from pricing.flat import Flat
 from pricing.money import Currency
 from pricing.numbers import EXACT, ZERO
@@ -62,6 +63,15 @@ def of_line(line: Line, days: Sequence[DayUse], say: Figures, now: datetime) -> 
     if line.usage.aggregation == "unique" and not line.usage.unique_complete:
         said.append(words.INCOMPLETE)
     return [figures.ended(text) for text in said]
+
+
+def adjusted(usage: MetricUsage, say: Figures) -> str:
+    """What of the number is no usage of the period's own."""
+    text = words.ADDED if usage.delta > 0 else words.TAKEN_OFF
+    if usage.value < 0:
+        text = words.BELOW_ZERO
+    units = unit(usage.unit, one=abs(usage.delta) == 1)
+    return text.format(count=say.quantity(usage.delta), units=units)
 
 
 def _cost(line: Line, price: Price, say: Figures) -> str:

@@ -57,6 +57,10 @@ def _note(each: LineDays) -> str | None:
     if each.line.amounts is None:
         # Why is the operator's to know: it may name a test price, an item or what to type.
         notes.append("no price")
+    if usage.delta:
+        notes.append(f"includes an adjustment of {usage.delta:+f}")
+    if usage.value < 0:
+        notes.append("a quantity below zero is billed as 0")
     if usage.unfolded:
         notes.append(f"{usage.unfolded} events are still being counted")
     if usage.set_aside:

@@ -96,8 +96,8 @@ def test_the_page_says_what_waits_and_leads_there(
     with unit_of_work(session):
         customers.edit(session, tenant, "cus_1", {"name": "First & <Co>"}, now=NOW)
     page = text_of(client, PAGE, tenantId=tenant, customerRef="cus_1")
-    assert "First & <Co>: 1 adjustment waits for a decision." in page
-    assert "1 event came later and waits for a decision." in page
+    assert "First & <Co>: 2 adjustments wait for a decision." in page
+    assert "1 event came later; 2 adjustments wait for a decision." in page
     html = client.get(PAGE, query_string={"tenantId": tenant, "customerRef": "cus_1"}).text
     assert f"/console/adjustments?tenantId={tenant}&customerRef=cus_1" in unescape(html)
 

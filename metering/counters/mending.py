@@ -5,7 +5,7 @@ is left to the fold, so that nothing is counted twice or lost. Nothing that was 
 again, and a closed period is never touched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from metering.counters import corrections, unsent_marks
 from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, RESOURCE_KEY
 from metering.counters.doubts import Place, hour
 from metering.counters.doubts_members import Member
+from metering.database import plan_as_sets, plan_as_usual
 from metering.tenancy import locks
 
 HOUR = timedelta(hours=1)
@@ -161,7 +162,6 @@ def _columns(places: Sequence[Place]) -> dict[str, Any]:
 
 
 # Only these hours of these customers' metrics, so that a period may be looked up for each event.
-# Written is what differs, and nothing else.
 _SEGMENTS = f"""
 WITH wanted AS MATERIALIZED (
     SELECT w.*, {hour("w.at")} AS hour
@@ -186,30 +186,44 @@ WITH wanted AS MATERIALIZED (
     JOIN wanted w ON w.customer_ref = e.customer_ref AND w.metric = e.metric
         AND w.at = e.segment_start
     GROUP BY 1, 2, 3
-), gone AS (
-    DELETE FROM segments s USING wanted w
-    WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = w.customer_ref
-      AND s.metric = w.metric AND s.segment_start = w.at
-      AND NOT EXISTS (SELECT 1 FROM computed c WHERE c.customer_ref = s.customer_ref
-                      AND c.metric = s.metric AND c.segment_start = s.segment_start)
-    RETURNING s.customer_ref, s.metric, s.segment_start
-), written AS (
-    INSERT INTO segments AS s (tenant_id, customer_ref, metric, segment_start, event_count,
-                               sum_value, max_value, last_value, last_occurred_at, last_key)
-    SELECT %(tenant_id)s, customer_ref, metric, segment_start, event_count,
-           sum_value, max_value, last_value, last_occurred_at, last_key
-    FROM computed ORDER BY customer_ref, metric, segment_start
-    ON CONFLICT (tenant_id, customer_ref, metric, segment_start) DO UPDATE SET
-        event_count = excluded.event_count, sum_value = excluded.sum_value,
-        max_value = excluded.max_value, last_value = excluded.last_value,
-        last_occurred_at = excluded.last_occurred_at, last_key = excluded.last_key
-    WHERE (s.event_count, s.sum_value, s.max_value, s.last_value, s.last_occurred_at, s.last_key)
-        IS DISTINCT FROM (excluded.event_count, excluded.sum_value, excluded.max_value,
-            excluded.last_value, excluded.last_occurred_at, excluded.last_key)
-    RETURNING s.customer_ref, s.metric, s.segment_start
 )
-SELECT * FROM gone UNION ALL SELECT * FROM written
+SELECT * FROM computed
 """
+# Each row by its key, whatever the planner believes of the table.
+_SEGMENTS_GONE = """
+DELETE FROM segments WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
+    SELECT s.ctid
+    FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[])
+        AS w (customer_ref, metric, at)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM segments
+        WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref
+          AND metric = w.metric AND segment_start = w.at
+        OFFSET 0
+    ) AS s))
+RETURNING customer_ref, metric, segment_start
+"""
+_SEGMENTS_WRITTEN = """
+INSERT INTO segments AS s (tenant_id, customer_ref, metric, segment_start, event_count,
+                           sum_value, max_value, last_value, last_occurred_at, last_key)
+SELECT %(tenant_id)s, c.*
+FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[],
+            %(event_count)s::bigint[], %(sum_value)s::numeric[], %(max_value)s::numeric[],
+            %(last_value)s::numeric[], %(last_occurred_at)s::timestamptz[], %(last_key)s::text[])
+    AS c (customer_ref, metric, segment_start)
+ORDER BY 2, 3, 4
+ON CONFLICT (tenant_id, customer_ref, metric, segment_start) DO UPDATE SET
+    event_count = excluded.event_count, sum_value = excluded.sum_value,
+    max_value = excluded.max_value, last_value = excluded.last_value,
+    last_occurred_at = excluded.last_occurred_at, last_key = excluded.last_key
+WHERE (s.event_count, s.sum_value, s.max_value, s.last_value, s.last_occurred_at, s.last_key)
+    IS DISTINCT FROM (excluded.event_count, excluded.sum_value, excluded.max_value,
+        excluded.last_value, excluded.last_occurred_at, excluded.last_key)
+RETURNING s.customer_ref, s.metric, s.segment_start
+"""
+_AGGREGATES = (
+    "event_count", "sum_value", "max_value", "last_value", "last_occurred_at", "last_key",
+)  # fmt: skip
 
 
 def _mend_segments(session: Session, tenant_id: str, places: Sequence[Place], done: Mended) -> None:
@@ -220,8 +234,30 @@ def _mend_segments(session: Session, tenant_id: str, places: Sequence[Place], do
             "end_at": hour_of(near[-1].at) + HOUR,
             **_columns(near),
         }
-        rows = session.connection().exec_driver_sql(_SEGMENTS, parameters)
-        done.segments += [Place(*row) for row in rows]
+        plan_as_sets(session)
+        computed = {
+            Place(row.customer_ref, row.metric, row.segment_start): row
+            for row in session.connection().exec_driver_sql(_SEGMENTS, parameters)
+        }
+        plan_as_usual(session)
+        _write_segments(session, tenant_id, near, computed, done)
+
+
+def _write_segments(
+    session: Session,
+    tenant_id: str,
+    near: Sequence[Place],
+    computed: Mapping[Place, Any],
+    done: Mended,
+) -> None:
+    connection = session.connection()
+    gone = {"tenant_id": tenant_id} | _columns([p for p in near if p not in computed])
+    rows = connection.exec_driver_sql(_SEGMENTS_GONE, gone).all()
+    written = {"tenant_id": tenant_id} | _columns(list(computed))
+    for name in _AGGREGATES:
+        written[name] = [getattr(row, name) for row in computed.values()]
+    rows = [*rows, *connection.exec_driver_sql(_SEGMENTS_WRITTEN, written)]
+    done.segments += [Place(*row) for row in rows]
 
 
 def _neighbours(places: Iterable[Place]) -> list[list[Place]]:
@@ -246,17 +282,22 @@ RETURNING customer_ref, metric, period_start, resource_key
 """
 # Since the doubt was raised an event may have been folded that names the resource.
 _REMOVE_MEMBERS = f"""
-DELETE FROM unique_members m
-USING unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[], %(resources)s::text[])
-    AS w (customer_ref, metric, at, resource_key)
-WHERE m.tenant_id = %(tenant_id)s AND m.customer_ref = w.customer_ref AND m.metric = w.metric
-  AND m.period_start = w.at AND m.resource_key = w.resource_key
-  AND NOT EXISTS (
-      SELECT 1 FROM events e
-      WHERE e.tenant_id = %(tenant_id)s AND e.recorded_at >= %(since)s
-        AND e.customer_ref = w.customer_ref AND e.metric = w.metric
-        AND {RESOURCE_KEY.format(resource_id="e.resource_id")} = w.resource_key)
-RETURNING m.customer_ref, m.metric, m.period_start, m.resource_key
+DELETE FROM unique_members WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
+    SELECT m.ctid
+    FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[],
+                %(resources)s::text[]) AS w (customer_ref, metric, at, resource_key)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM unique_members
+        WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
+          AND period_start = w.at AND resource_key = w.resource_key
+        OFFSET 0
+    ) AS m
+    WHERE (w.customer_ref, w.metric, w.resource_key) NOT IN (
+        SELECT e.customer_ref, e.metric, {RESOURCE_KEY.format(resource_id="e.resource_id")}
+        FROM events e
+        WHERE e.tenant_id = %(tenant_id)s AND e.recorded_at >= %(since)s
+          AND e.metric = ANY(%(metrics)s::text[]) AND e.resource_id IS NOT NULL)))
+RETURNING customer_ref, metric, period_start, resource_key
 """
 
 
@@ -287,12 +328,17 @@ def _mend_members(session: Session, tenant_id: str, doubts: Doubts, done: Mended
 
 
 _REMOVE_COUNTERS = """
-DELETE FROM counters c
-USING unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[])
-    AS w (customer_ref, metric, at)
-WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = w.customer_ref AND c.metric = w.metric
-  AND c.period_start = w.at
-RETURNING c.customer_ref, c.metric, c.period_start
+DELETE FROM counters WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
+    SELECT c.ctid
+    FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(ats)s::timestamptz[])
+        AS w (customer_ref, metric, at)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM counters
+        WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref
+          AND metric = w.metric AND period_start = w.at
+        OFFSET 0
+    ) AS c))
+RETURNING customer_ref, metric, period_start
 """
 
 
@@ -338,12 +384,17 @@ WITH wanted AS MATERIALIZED (
         OFFSET 0
     ) AS seen
 ), gone AS (
-    DELETE FROM counters c USING wanted w
-    WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = w.customer_ref
-      AND c.metric = w.metric AND c.period_start = w.at
-      AND NOT EXISTS (SELECT 1 FROM computed n WHERE n.customer_ref = c.customer_ref
-                      AND n.metric = c.metric AND n.period_start = c.period_start)
-    RETURNING c.customer_ref, c.metric, c.period_start
+    DELETE FROM counters WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
+        SELECT c.ctid FROM wanted w
+        CROSS JOIN LATERAL (
+            SELECT ctid FROM counters
+            WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref
+              AND metric = w.metric AND period_start = w.at
+            OFFSET 0
+        ) AS c
+        WHERE NOT EXISTS (SELECT 1 FROM computed n WHERE n.customer_ref = w.customer_ref
+                          AND n.metric = w.metric AND n.period_start = w.at)))
+    RETURNING customer_ref, metric, period_start
 ), written AS (
     INSERT INTO counters AS c (tenant_id, customer_ref, metric, period_start, period_end,
                                event_count, sum_value, max_value, last_value, last_occurred_at,

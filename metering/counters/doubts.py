@@ -204,7 +204,8 @@ def plan(session: Session) -> None:
     """Hash joins and hashed groups, with the memory that they need; until the transaction ends."""
     plan_as_sets(session)
     session.connection().exec_driver_sql(
-        "SELECT set_config('enable_mergejoin', 'off', true), set_config('work_mem', '64MB', true)"
+        "SELECT set_config('enable_mergejoin', 'off', true), set_config('enable_sort', 'off', true),"
+        " set_config('work_mem', '64MB', true)"
     )
 
 

@@ -75,10 +75,14 @@ def test_statements_over_many_rows_join_no_rows_one_by_one(session: Session, ten
         "cuts": "",
         "cut": "",
         "segment_start": doubts.hour("e.occurred_at"),
+        "kept": "",
+        "only_events": "",
+        "only_segments": "",
     }
     statements = (
         unique._FILL,
         history._FROM_LEDGER,
+        doubts._SUMS.format(**plain),
         doubts._SEGMENTS.format(**plain),
         doubts._UNCOVERED,
         doubts_members._MISSING.format(**plain),

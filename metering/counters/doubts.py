@@ -168,7 +168,8 @@ SELECT coalesce(c.customer_ref, s.customer_ref) AS customer_ref,
 FROM computed c FULL JOIN stored s ON s.hash = c.hash
 WHERE s.hash IS NULL OR c.hash IS NULL
 """
-_ONLY = "AND {bucket} = ANY(%(buckets)s::int[])"
+# A subplan that is hashed once: an array would be searched from its beginning for each row.
+_ONLY = "AND (({bucket}) IN (SELECT unnest(%(buckets)s::int[]))) IS TRUE"
 
 # Pairs whose hours in the stretch lie in one counter are done with at once.
 _UNCOVERED = f"""

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import click
@@ -13,11 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from metering import installation
-from metering.catalog import metrics
-from metering.catalog.period import Span
-from metering.counters import rebuild
 from metering.database import make_engine, sqlstate, unit_of_work
-from metering.errors import DomainError, InvalidInputError
+from metering.errors import DomainError
 from metering.tenancy import console as sessions
 from metering.tenancy import keys as api_keys
 from metering.tenancy import scopes as scope_names
@@ -200,35 +196,6 @@ stripemeter.add_command(sim)
 stripemeter.add_command(statement)
 stripemeter.add_command(stripe)
 stripemeter.add_command(verify)
-
-
-@stripemeter.group()
-def counters() -> None:
-    """Check and mend counters."""
-
-
-@counters.command("rebuild")
-@click.option("--tenant", "tenant_id", required=True)
-@click.option("--metric", required=True)
-@click.option("--since", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First day, UTC.")
-@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Day after, UTC.")
-def rebuild_counters(tenant_id: str, metric: str, since: datetime, until: datetime) -> None:
-    """Compute counters anew from the ledger, day by day; right ones are left alone."""
-    day, end = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
-    if day >= end:
-        raise InvalidInputError("--until must lie after --since")
-    changed = 0
-    with _session() as session:
-        tenant_rows.get(session, tenant_id)
-        metrics.get(session, tenant_id, metric)
-        while day < end:
-            span = Span(day, day + timedelta(days=1))
-            with unit_of_work(session):
-                done = rebuild.rebuild(session, tenant_id, metric, span, now=clock.wall())
-            changed += done.segments + done.counters
-            day = span.end_at
-    rows = "row" if changed == 1 else "rows"
-    click.echo(f"Mended {changed} {rows}." if changed else "Every counter was right.")
 
 
 def main() -> None:

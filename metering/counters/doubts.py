@@ -3,12 +3,14 @@
 What is found here is only a doubt. Whoever mends looks again under the tenant's lock, and finds
 nothing to do where an event was folded in between (see `mending`).
 
-A day of 170,000 events in 66,000 segments takes 0.25 s of one core. Hence hash joins and grouping
-by the hour; the rows of both sides are compared by a hash of all that is in them; no look-up is
-made for an event, and no event is sorted: the latest one is the greatest by a text that begins
-with its instant.
+A day of 170,000 events in 66,000 segments takes a quarter of a second of one core. Hence hash joins
+and grouping by the hour; both sides are compared by the sums of hashes of all that is in a row, for
+a thousandth of the customers each, and row by row only where these differ; no look-up is made for
+an event, and no event is sorted: the latest one is the greatest by a text that begins with its
+instant.
 """
 
+from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -121,8 +123,9 @@ CASE WHEN cuts.edges IS NULL THEN {hour("e.occurred_at")}
 _ROW = (
     "(x.customer_ref, x.metric, x.segment_start, x.event_count, x.sum_value, x.max_value, x.latest)"
 )
-_SEGMENTS = f"""
-WITH {{cuts}} computed AS MATERIALIZED (
+_BUCKET = "hashtext({row}.customer_ref) & 1023"
+_HASHED = f"""
+computed AS {{kept}} MATERIALIZED (
     SELECT x.*, hash_record_extended({_ROW}, 0) AS hash FROM (
         SELECT e.customer_ref, e.metric, {{segment_start}} AS segment_start,
                count(*) AS event_count, sum(e.quantity) AS sum_value,
@@ -130,28 +133,43 @@ WITH {{cuts}} computed AS MATERIALIZED (
                max({_LATEST_EVENT}) AS latest
         FROM events e {{cut}}
         WHERE e.tenant_id = %(tenant_id)s AND {asked("e")}
-          AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s {{apart}}
+          AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s
+          {{only_events}} {{apart}}
         GROUP BY 1, 2, 3
     ) AS x
-), stored AS MATERIALIZED (
+), stored AS {{kept}} MATERIALIZED (
     SELECT x.*, hash_record_extended({_ROW}, 0) AS hash FROM (
         SELECT s.customer_ref, s.metric, s.segment_start, s.event_count, s.sum_value, s.max_value,
                {_LATEST_STORED} AS latest
         FROM segments s
         WHERE s.tenant_id = %(tenant_id)s AND {asked("s")}
-          AND s.segment_start >= %(start_at)s AND s.segment_start < %(end_at)s
+          AND s.segment_start >= %(start_at)s AND s.segment_start < %(end_at)s {{only_segments}}
     ) AS x
 )
-SELECT NULL AS customer_ref, metric, NULL AS segment_start, sum(event_count)::bigint AS events,
-       NULL::numeric AS quantity
-FROM computed GROUP BY metric
-UNION ALL
-SELECT coalesce(c.customer_ref, s.customer_ref), coalesce(c.metric, s.metric),
-       coalesce(c.segment_start, s.segment_start),
-       coalesce(c.event_count, -s.event_count), coalesce(c.sum_value, -s.sum_value)
+"""
+# By metric and by some customers at a time: the sum of the hashes tells whether all is right.
+_SUMS = f"""
+WITH {{cuts}} {_HASHED}
+SELECT coalesce(c.metric, s.metric) AS metric, coalesce(c.bucket, s.bucket) AS bucket,
+       coalesce(c.events, 0) AS events, c.hash IS NOT DISTINCT FROM s.hash AS is_right
+FROM (SELECT x.metric, {_BUCKET.format(row="x")} AS bucket, sum(x.event_count)::bigint AS events,
+             sum(x.hash) AS hash FROM computed x GROUP BY 1, 2) AS c
+FULL JOIN (SELECT x.metric, {_BUCKET.format(row="x")} AS bucket, sum(x.hash) AS hash
+           FROM stored x GROUP BY 1, 2) AS s ON s.metric = c.metric AND s.bucket = c.bucket
+"""
+# And of those, which hours are not: both sides, the stored one with its sign turned.
+_SEGMENTS = f"""
+WITH {{cuts}} {_HASHED}
+SELECT coalesce(c.customer_ref, s.customer_ref) AS customer_ref,
+       coalesce(c.metric, s.metric) AS metric,
+       coalesce(c.segment_start, s.segment_start) AS segment_start,
+       coalesce(c.event_count, -s.event_count) AS events,
+       coalesce(c.sum_value, -s.sum_value) AS quantity
 FROM computed c FULL JOIN stored s ON s.hash = c.hash
 WHERE s.hash IS NULL OR c.hash IS NULL
 """
+# A subplan that is hashed once: an array would be searched from its beginning for each row.
+_ONLY = "AND (({bucket}) IN (SELECT unnest(%(buckets)s::int[]))) IS TRUE"
 
 # Pairs whose hours in the stretch lie in one counter are done with at once.
 _UNCOVERED = f"""
@@ -186,25 +204,29 @@ def of_segments(session: Session, scope: Scope, span: Span) -> Scanned:
     """Compare a stretch's segments with the ledger. span: whole UTC hours."""
     parameters = scope.parameters() | {"start_at": span.start_at, "end_at": span.end_at}
     plan(session)
-    events: dict[str, int] = {}
+    events: Tally[str] = Tally()
     found: dict[Place, Difference] = {}
-    for row in of_ledger(session, _SEGMENTS, parameters):
-        if row.customer_ref is None:
-            events[row.metric] = row.events
-            continue
-        # Both sides of a segment that is wrong are here, the stored one with its sign turned.
-        place = Place(row.customer_ref, row.metric, row.segment_start)
-        known = found.get(place, Difference())
-        found[place] = Difference(known.events + row.events, known.quantity + row.quantity)
+    wrong = set()
+    for row in of_ledger(session, _SUMS, parameters):
+        events[row.metric] += row.events
+        if not row.is_right:
+            wrong.add(row.bucket)
+    if wrong:
+        parameters["buckets"] = sorted(wrong)
+        for row in of_ledger(session, _SEGMENTS, parameters):
+            place = Place(row.customer_ref, row.metric, row.segment_start)
+            known = found.get(place, Difference())
+            found[place] = Difference(known.events + row.events, known.quantity + row.quantity)
     uncovered = [Place(*row) for row in run(session, _UNCOVERED, parameters)]
-    return Scanned(events, found, uncovered)
+    return Scanned(dict(events), found, uncovered)
 
 
 def plan(session: Session) -> None:
     """Hash joins and hashed groups, with the memory that they need; until the transaction ends."""
     plan_as_sets(session)
     session.connection().exec_driver_sql(
-        "SELECT set_config('enable_mergejoin', 'off', true), set_config('work_mem', '64MB', true)"
+        "SELECT set_config('enable_mergejoin', 'off', true),"
+        " set_config('enable_sort', 'off', true), set_config('work_mem', '64MB', true)"
     )
 
 
@@ -225,6 +247,12 @@ def _needed(statement: str, some: Any) -> str:
         cuts=_CUTS if some.cuts else "",
         cut=_CUT if some.cuts else "",
         segment_start=_CUT_START if some.cuts else hour("e.occurred_at"),
+        # What is read once is not put by.
+        kept="NOT" if statement is _SUMS else "",
+        only_events=_ONLY.format(bucket=_BUCKET.format(row="e")) if statement is _SEGMENTS else "",
+        only_segments=_ONLY.format(bucket=_BUCKET.format(row="s"))
+        if statement is _SEGMENTS
+        else "",
     )
 
 

@@ -27,8 +27,8 @@ Step = Callable[[], AbstractContextManager[tuple[Session, datetime]]]
 
 SEGMENTS, MEMBERS, COUNTERS = "segments", "members", "counters"
 PHASES = (SEGMENTS, MEMBERS, COUNTERS)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-_LONGEST = timedelta(days=31)
+HOUR = timedelta(hours=1)
+_FIRST, _LONGEST = timedelta(hours=6), timedelta(days=31)
 # What one statement should take, in seconds: the next stretch is longer or shorter accordingly.
 _QUICK, _SLOW = 0.4, 1.2
 _COUNTERS_AT_ONCE = 500
@@ -143,7 +143,7 @@ class _Scan:
     def __init__(self, step: Step, of: Scope, whole: Span, budget: Budget) -> None:
         self.step, self.scope, self.whole, self.budget = step, of, whole, budget
         self.started = time.monotonic()
-        self.length = DAY
+        self.length = _FIRST
         self.found = Found()
         self.to_read_again = 0
         with step() as (session, now):

@@ -24,7 +24,7 @@ from metering.catalog.period import Span
 from metering.counters import mending, replay
 from metering.counters.aggregation import reading
 from metering.counters.doubts import Difference, Place, Scope
-from metering.counters.mending import Located, PeriodKey
+from metering.counters.located import Located, PeriodKey, locate
 from metering.counters.replay import Budget, Found, Position, Step
 from metering.stripe import expected
 from metering.stripe.expected import Delta
@@ -147,7 +147,7 @@ def _apply(
     mending.lock(session, tenant_id)
     members = [*doubts.missing, *doubts.superfluous]
     starts = [Place(m.customer_ref, m.metric, m.period_start) for m in members]
-    located = mending.locate(session, tenant_id, [*doubts.segments, *doubts.counters, *starts])
+    located = locate(session, tenant_id, [*doubts.segments, *doubts.counters, *starts])
     made.closed = _closed(found, located, starts)
     keys = _keys(doubts.counters, located)
     before = _totals(session, tenant_id, keys)

@@ -14,15 +14,17 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics
 from metering.catalog.period import Span
 from metering.catalog.schedules import PlannedPeriod
-from metering.counters import fold, periods, voids
+from metering.counters import fold, mending, periods, voids
 from metering.counters import replay as counted
-from metering.counters.doubts import Scope
+from metering.counters.doubts import Place, Scope
+from metering.counters.doubts_members import Member
+from metering.counters.mending import Doubts
 from metering.counters.replay import Budget, Step
 from metering.database import unit_of_work
 from metering.proof import replay
 from metering.proof.replay import Asked, Page
 from tests.stripe_setup import Connected, FakeStripe, connect, priced, push_all
-from tests.support import entry, fold_all, put
+from tests.support import entry, fold_all, put, scalar
 from tests.webapp.support import stored
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -481,3 +483,37 @@ def test_what_was_decided_counts_on_top_of_what_is_mended(
     for table in ("segments", "corrected_segments"):
         assert stored(session, tenant)[table] == right[table]
     assert replayer.apply().is_right
+
+
+def test_what_was_folded_since_the_doubt_was_raised_is_no_error(
+    engine: Engine, session: Session, tenant: str
+) -> None:
+    """A member that nothing named when it was looked for is named by now, and an hour is right."""
+    with unit_of_work(session):
+        metrics.edit(session, tenant, "users", {"aggregation": "unique"}, now=NOON)
+    put(session, tenant, [entry("a", metric="users", resource="r1")], now=NOON)
+    fold_all(session, tenant)
+    ghosts = [Member("cus_1", "users", NOVEMBER, name) for name in ("r2", "r3")]
+    with unit_of_work(session):
+        session.execute(
+            text("INSERT INTO unique_members SELECT tenant_id, customer_ref, metric, period_start,"
+                 " unnest(ARRAY['r2', 'r3']) FROM unique_members WHERE tenant_id = :t"),
+            {"t": tenant},
+        )  # fmt: skip
+        session.execute(text("UPDATE counters SET unique_count = 3 WHERE tenant_id = :t"),
+                        {"t": tenant})  # fmt: skip
+    put(session, tenant, [entry("b", metric="users", resource="r2")],
+        now=NOON + timedelta(seconds=1))  # fmt: skip
+    fold_all(session, tenant)
+    doubts = Doubts(
+        segments=[Place("cus_1", "users", NOON)],
+        counters=[Place("cus_1", "users", NOON)],
+        superfluous=ghosts,
+        asked_at=NOON,
+    )
+    with unit_of_work(session):
+        mending.lock(session, tenant)
+        done = mending.mend(session, tenant, doubts, now=NOON)
+    assert (done.segments, done.members) == ([], [ghosts[1]])
+    sql = "SELECT unique_count FROM counters WHERE tenant_id = :t"
+    assert scalar(session, sql, t=tenant) == 2

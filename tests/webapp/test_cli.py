@@ -3,15 +3,12 @@
 import re
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
-from sqlalchemy.orm import Session
 
-from tests.support import counters, entry, fold_all, put
 from tests.webapp.support import bearer
 from webapp import cli
 from webapp.cli import stripemeter
@@ -94,26 +91,6 @@ def test_a_printed_link_opens_the_console(shut: FlaskClient, tenant: str) -> Non
     assert run(*link).output.startswith("http://localhost:3000/console/enter?token=")
 
 
-@pytest.mark.usefixtures("environment")
-def test_counters_are_mended_day_by_day(session: Session, tenant: str) -> None:
-    put(session, tenant, [entry("a", 5, "2026-11-09T00:00:00Z"), entry("b", 7)])
-    fold_all(session, tenant)
-    right = counters(session, tenant)
-    rebuild = (
-        "counters", "rebuild", "--tenant", tenant, "--metric", "api_calls",
-        "--since", "2026-11-01", "--until", "2026-12-01",
-    )  # fmt: skip
-    assert run(*rebuild).output == "Every counter was right.\n"
-    for damage in ("UPDATE counters SET sum_value = 99", "DELETE FROM segments"):
-        session.execute(text(f"{damage} WHERE tenant_id = :t"), {"t": tenant})
-        session.commit()
-        assert run(*rebuild).output.startswith("Mended ")
-        assert counters(session, tenant) == right
-        assert run(*rebuild).output == "Every counter was right.\n"
-    month = datetime(2026, 11, 1, tzinfo=UTC)
-    assert right[("cus_1", "api_calls", month)][0] == 12
-
-
 def test_a_refusal_is_one_sentence(refusal, tenant: str) -> None:
     assert refusal("tenants", "create", tenant) == f"tenant '{tenant}' exists already"
     for arguments in (
@@ -166,9 +143,3 @@ def test_a_database_without_a_schema_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database)
     assert "stripemeter migrate" in refusal("tenants", "list")
-
-
-def test_a_rebuild_of_what_is_not_there_does_not_say_that_it_is_right(refusal, tenant: str) -> None:
-    rebuild = ("counters", "rebuild", "--metric", "m", "--since", "2026-11-02")
-    assert "no tenant" in refusal(*rebuild, "--tenant", f"{tenant}x", "--until", "2026-11-03")
-    assert refusal(*rebuild, "--tenant", tenant, "--until", "2026-11-01")

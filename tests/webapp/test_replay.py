@@ -1,6 +1,6 @@
 """POST /v1/replay: what it says, that a dry run is the default, and whose a cursor is."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -137,7 +137,9 @@ def test_a_range_is_widened_to_whole_hours(client: FlaskClient, tenant: str) -> 
 def paged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page is one day."""
     monkeypatch.setattr(views, "SECONDS", 0.0)
+    monkeypatch.setattr(counted, "_FIRST", timedelta(days=1))
     monkeypatch.setattr(counted, "_QUICK", 0.0)
+    monkeypatch.setattr(counted, "_SLOW", 60.0)
 
 
 @pytest.mark.usefixtures("paged")

@@ -67,8 +67,9 @@ def records(frame: Frame, step: Step, *, generated_at: datetime) -> Iterator[Rec
 def _numbered(frame: Frame, step: Step) -> Iterator[dict[str, Any]]:
     for page in _pages(frame, step):
         yield from page
+    spans = frame.spans
     for each in frame.adjustments:
-        yield _adjustment(each, frame.span)
+        yield _adjustment(each, spans.get(each.metric))
 
 
 def _with_digest(record: dict[str, Any]) -> dict[str, Any]:
@@ -199,14 +200,11 @@ def _event(row: Any, state: str, *, counts: bool) -> dict[str, Any]:
     }
 
 
-def _adjustment(each: Adjustment, span: Span) -> dict[str, Any]:
+def _adjustment(each: Adjustment, span: Span | None) -> dict[str, Any]:
     """delta: what it adds to this period's total by itself; approved events do by their lines."""
     delta = None
     if each.disposition == "carry_forward":
-        is_here = (
-            each.segment_start is not None and span.start_at <= each.segment_start < span.end_at
-        )
-        delta = each.carried if is_here else None
+        delta = each.carried if frames.counts_in(each, span) else None
     elif each.disposition == "apply":
         delta = each.delta
     return {

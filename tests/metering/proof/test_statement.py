@@ -153,6 +153,8 @@ def test_decisions_are_lines_and_part_of_the_totals(
             ("a5", "delta", "approved", "carry_forward", {"delta": 50} | carried),
             ("a6", "events", "approved", "carry_forward", here | earlier),
             ("a7", "delta", "pending", None, {"delta": 7}),
+            # Of a metric that is billed by another schedule.
+            ("a8", "events", "approved", "carry_forward", here | earlier | {"metric": "seats"}),
         ):
             session.add(
                 Adjustment(

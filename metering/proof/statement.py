@@ -129,16 +129,17 @@ def _read(
     return list(session.connection().exec_driver_sql(_PAGE, parameters))
 
 
-# What is in none of these is counted, unless it was unfolded at the statement's instant.
+# What is in none of these is counted, unless it was unfolded at the statement's instant; so is what
+# was set aside and approved for its own period.
 _STANDING = """
-SELECT idempotency_key, 'dead_letter' AS status, false AS is_applied FROM dead_letters
+SELECT idempotency_key, 'dead_letter' AS status FROM dead_letters
 WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)
 UNION ALL
-SELECT s.idempotency_key, 'set_aside',
-       coalesce(a.status = 'approved' AND a.disposition = 'apply', false)
+SELECT s.idempotency_key, 'set_aside'
 FROM set_aside s
 LEFT JOIN adjustments a ON a.tenant_id = %(tenant_id)s AND a.adjustment_id = s.adjustment_id
 WHERE s.tenant_id = %(tenant_id)s AND s.idempotency_key = ANY(%(keys)s)
+  AND (a.status = 'approved' AND a.disposition = 'apply') IS NOT TRUE
 """
 _VOIDED = """
 SELECT idempotency_key FROM voids
@@ -168,24 +169,19 @@ def _events(
     connection = session.connection()
     voids = set(connection.exec_driver_sql(_VOIDED, parameters).scalars())
     elsewhere = {
-        row.idempotency_key: (row.status, row.is_applied)
-        for row in connection.exec_driver_sql(_STANDING, parameters)
+        row.idempotency_key: row.status for row in connection.exec_driver_sql(_STANDING, parameters)
     }
     made = []
     for row in rows:
         key, span = row.idempotency_key, spans[row.metric]
         if span.start_at != frame.span.start_at or row.occurred_at >= span.end_at:
             continue
-        state, counts = elsewhere.get(key, ("counted", True))
-        if key in frame.unfolded:
-            state, counts = "unfolded", False
-        if key in voids:
-            state, counts = "voided", False
-        made.append(_event(row, state, counts=counts))
+        state = "unfolded" if key in frame.unfolded else elsewhere.get(key, "counted")
+        made.append(_event(row, "voided" if key in voids else state))
     return made
 
 
-def _event(row: Any, state: str, *, counts: bool) -> dict[str, Any]:
+def _event(row: Any, state: str) -> dict[str, Any]:
     return {
         "type": "event",
         "id": row.idempotency_key,
@@ -196,7 +192,7 @@ def _event(row: Any, state: str, *, counts: bool) -> dict[str, Any]:
         "resourceId": row.resource_id,
         "source": row.source,
         "status": state,
-        "counts": counts,
+        "counts": state == "counted",
     }
 
 

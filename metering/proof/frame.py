@@ -4,6 +4,7 @@ The totals, what was still unfolded, which decisions had been taken, and which t
 committed. A statement is then read page by page while usage goes on.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,6 +42,11 @@ class Frame:
     unfolded: frozenset[str]
     decisions: tuple[Any, ...]
 
+    @property
+    def spans(self) -> dict[str, Span]:
+        """Each metric's period; all begin together."""
+        return _spans(self.totals)
+
 
 def fix(session: Session, tenant_id: str, customer_ref: str, span: Span, *, now: datetime) -> Frame:
     """Fix the instant, in one transaction that sees one state of the database.
@@ -62,16 +68,23 @@ def fix(session: Session, tenant_id: str, customer_ref: str, span: Span, *, now:
         projected.usage.as_of,
         Moment.of(session, now),
         tuple(projected.lines),
-        tuple(_adjustments(session, tenant_id, customer_ref, span)),
+        tuple(_adjustments(session, tenant_id, customer_ref, span, _spans(projected.lines))),
         _unfolded(session, tenant_id, customer_ref),
         decisions(session, tenant_id, customer_ref),
     )
 
 
+def _spans(lines: Sequence[Line]) -> dict[str, Span]:
+    return {line.usage.metric: line.usage.span for line in lines}
+
+
 def _adjustments(
-    session: Session, tenant_id: str, customer_ref: str, span: Span
+    session: Session, tenant_id: str, customer_ref: str, span: Span, spans: Mapping[str, Span]
 ) -> list[Adjustment]:
-    """Those approved of the period's usage, and those carried into it."""
+    """Those approved of the period's usage, and those carried into it.
+
+    spans: of the metrics that the statement is of; others may have periods of another schedule.
+    """
     found = session.scalars(
         select(Adjustment)
         .where(
@@ -89,7 +102,17 @@ def _adjustments(
     ).all()
     for each in found:
         session.expunge(each)
-    return list(found)
+    return [
+        each
+        for each in found
+        if each.period_start == span.start_at or counts_in(each, spans.get(each.metric))
+    ]
+
+
+def counts_in(carried: Adjustment, span: Span | None) -> bool:
+    """Whether what was carried forward counts within a period."""
+    at = carried.segment_start if carried.disposition == "carry_forward" else None
+    return at is not None and span is not None and span.start_at <= at < span.end_at
 
 
 _UNFOLDED = f"""

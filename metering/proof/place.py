@@ -75,6 +75,10 @@ def counting(session: Session, event: Event, *, now: datetime) -> Counting:
     void = session.get(Void, (tenant_id, key))
     if void is not None:
         return _voided(void, place, now)
+    # One that was approved stands among the counted, and yet has a story.
+    aside = session.get(SetAside, (tenant_id, key))
+    if aside is not None:
+        return _aside(session, event, aside, place, now)
     status = standing.of_events(session, tenant_id, [event])[key]
     match status:
         case "unfolded":
@@ -84,8 +88,6 @@ def counting(session: Session, event: Event, *, now: datetime) -> Counting:
             )
         case "dead_letter":
             return _dead(session, event, place, now)
-        case "set_aside":
-            return _aside(session, event, place, now)
     return _counted(session, event, place, now)
 
 
@@ -139,8 +141,9 @@ _ASIDE = {
 }
 
 
-def _aside(session: Session, event: Event, place: Place, now: datetime) -> Counting:
-    aside = session.get_one(SetAside, (event.tenant_id, event.idempotency_key))
+def _aside(
+    session: Session, event: Event, aside: SetAside, place: Place, now: datetime
+) -> Counting:
     decision = None
     if aside.adjustment_id is not None:
         decision = session.get(Adjustment, (event.tenant_id, aside.adjustment_id))
@@ -163,7 +166,8 @@ def _aside(session: Session, event: Event, place: Place, now: datetime) -> Count
         text += f" It counts in {place.words}."
     decided_at = decision.decided_at if decision is not None else None
     step = Step("counter", status, text, decided_at or aside.set_aside_at, _of(place, now) | facts)
-    return Counting(step, "set_aside", counts, place)
+    is_applied = counts and decision is not None and decision.disposition == "apply"
+    return Counting(step, "counted" if is_applied else "set_aside", counts, place)
 
 
 _OUTSIDE = {

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metering.counters.aggregation import reading
 from metering.proof.place import Place
 from metering.proof.steps import DONE, STOPPED, WAITING, Step, number, on, sentence
 from metering.stripe.destinations import Atlas, Found
@@ -42,6 +41,18 @@ LEFT JOIN LATERAL (
 WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = %(customer_ref)s AND f.metric = %(metric)s
   AND t.mode = %(mode)s
 ORDER BY p.claimed_at, p.identifier, t.stream_id
+"""
+
+# What the hour comes to, decisions and all.
+_COUNTED = """
+SELECT coalesce(c.sum_value + c.delta, s.sum_value) AS sum,
+       coalesce(c.event_count + c.delta, s.event_count) AS count
+FROM (VALUES (1)) AS one (row)
+LEFT JOIN segments s ON s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
+    AND s.metric = %(metric)s AND s.segment_start = %(segment_start)s
+LEFT JOIN corrected_segments c ON c.tenant_id = %(tenant_id)s
+    AND c.customer_ref = %(customer_ref)s AND c.metric = %(metric)s
+    AND c.segment_start = %(segment_start)s
 """
 
 
@@ -76,13 +87,6 @@ class Sent:
         return bool(self.live) and is_answered and self.unsent is None
 
 
-_SEGMENT = """
-SELECT event_count, sum_value, max_value, last_value, delta FROM used_segments
-WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
-  AND segment_start = %(segment_start)s
-"""
-
-
 def look(session: Session, tenant_id: str, mode: str, place: Place, leads: Found) -> Sent:
     """Read what there is of the segment, in a handful of look-ups by key."""
     source, start = place.source, place.segment_start
@@ -109,10 +113,11 @@ def look(session: Session, tenant_id: str, mode: str, place: Place, leads: Found
         )
         .limit(1)
     )
-    segment = session.connection().exec_driver_sql(_SEGMENT, parameters).first()
-    by_hour = [each for each in leads.destinations if each.basis == "hour"]
-    is_nothing = segment is not None and any(
-        not reading(each.aggregation, segment) for each in by_hour
+    counted = session.connection().exec_driver_sql(_COUNTED, parameters).one()
+    is_nothing = any(
+        getattr(counted, each.aggregation) == 0
+        for each in leads.destinations
+        if each.basis == "hour"
     )
     return Sent(
         rows,

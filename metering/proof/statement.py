@@ -11,13 +11,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering.billing.projection import Line
 from metering.catalog.period import Span
-from metering.counters import standing
-from metering.counters.models import Adjustment, SetAside, Void
+from metering.counters.models import Adjustment
 from metering.errors import ConflictError
 from metering.proof import form
 from metering.proof import frame as frames
@@ -69,8 +67,9 @@ def records(frame: Frame, step: Step, *, generated_at: datetime) -> Iterator[Rec
 def _numbered(frame: Frame, step: Step) -> Iterator[dict[str, Any]]:
     for page in _pages(frame, step):
         yield from page
+    spans = frame.spans
     for each in frame.adjustments:
-        yield _adjustment(each, frame.span)
+        yield _adjustment(each, spans.get(each.metric))
 
 
 def _with_digest(record: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +79,7 @@ def _with_digest(record: dict[str, Any]) -> dict[str, Any]:
 def _pages(frame: Frame, step: Step) -> Iterator[list[dict[str, Any]]]:
     """Slices of time, as long as a page takes; where even a second holds more, by key."""
     at, length, after = frame.span.start_at, _HOUR, ("", None)
+    spans: dict[str, Span] = {}
     while at < frame.span.end_at:
         until = min(at + length, frame.span.end_at)
         with step() as session:
@@ -88,7 +88,7 @@ def _pages(frame: Frame, step: Step) -> Iterator[list[dict[str, Any]]]:
                 length = max(length / 8, _LEAST)
                 continue
             page = [row for row in rows[:PAGE] if frame.moment.shows(row.recorded_at, row.xid)]
-            made = _events(session, frame, page)
+            made = _events(session, frame, page, spans)
         yield made
         if len(rows) > PAGE:
             after = (rows[PAGE - 1].idempotency_key, rows[PAGE - 1].occurred_at)
@@ -129,51 +129,59 @@ def _read(
     return list(session.connection().exec_driver_sql(_PAGE, parameters))
 
 
-def _events(session: Session, frame: Frame, rows: list[Any]) -> list[dict[str, Any]]:
-    """The page's events of the period, each with where it stands."""
-    tenant_id, keys = frame.tenant_id, [row.idempotency_key for row in rows]
+# What is in none of these is counted, unless it was unfolded at the statement's instant; so is what
+# was set aside and approved for its own period.
+_STANDING = """
+SELECT idempotency_key, 'dead_letter' AS status FROM dead_letters
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)
+UNION ALL
+SELECT s.idempotency_key, 'set_aside'
+FROM set_aside s
+LEFT JOIN adjustments a ON a.tenant_id = %(tenant_id)s AND a.adjustment_id = s.adjustment_id
+WHERE s.tenant_id = %(tenant_id)s AND s.idempotency_key = ANY(%(keys)s)
+  AND (a.status = 'approved' AND a.disposition = 'apply') IS NOT TRUE
+"""
+_VOIDED = """
+SELECT idempotency_key FROM voids
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = ANY(%(keys)s)
+"""
+
+
+def _events(
+    session: Session, frame: Frame, rows: list[Any], spans: dict[str, Span]
+) -> list[dict[str, Any]]:
+    """The page's events of the period, each with where it stands.
+
+    spans: by metric, its billing period at the statement's start; what is not known is added.
+    """
     if not rows:
         return []
-    periods = Periods(session, tenant_id, {Source(frame.customer_ref, row.metric) for row in rows})
-    status = standing.of_events(session, tenant_id, rows)
-    voids = set(
-        session.scalars(
-            select(Void.idempotency_key).where(
-                Void.tenant_id == tenant_id, Void.idempotency_key.in_(keys)
-            )
-        )
-    )
-    applied = set(
-        session.scalars(
-            select(SetAside.idempotency_key)
-            .join(
-                Adjustment,
-                (Adjustment.tenant_id == SetAside.tenant_id)
-                & (Adjustment.adjustment_id == SetAside.adjustment_id),
-            )
-            .where(
-                SetAside.tenant_id == tenant_id,
-                SetAside.idempotency_key.in_(keys),
-                Adjustment.status == "approved",
-                Adjustment.disposition == "apply",
-            )
-        )
-    )
+    new = {row.metric for row in rows} - spans.keys()
+    sources = {metric: Source(frame.customer_ref, metric) for metric in new}
+    periods = Periods(session, frame.tenant_id, sources.values())
+    for metric, source in sources.items():
+        period = periods.at(source, frame.span.start_at)
+        spans[metric] = Span(period.start_at, period.end_at)
+    parameters = {
+        "tenant_id": frame.tenant_id,
+        "keys": [row.idempotency_key for row in rows],
+    }
+    connection = session.connection()
+    voids = set(connection.exec_driver_sql(_VOIDED, parameters).scalars())
+    elsewhere = {
+        row.idempotency_key: row.status for row in connection.exec_driver_sql(_STANDING, parameters)
+    }
     made = []
     for row in rows:
-        period = periods.at(Source(frame.customer_ref, row.metric), row.occurred_at)
-        if period.start_at != frame.span.start_at:
+        key, span = row.idempotency_key, spans[row.metric]
+        if span.start_at != frame.span.start_at or row.occurred_at >= span.end_at:
             continue
-        key = row.idempotency_key
-        state = "voided" if key in voids else status[key]
-        if key in frame.unfolded and state != "voided":
-            state = "unfolded"
-        counts = state == "counted" or (state == "set_aside" and key in applied)
-        made.append(_event(row, state, counts=counts))
+        state = "unfolded" if key in frame.unfolded else elsewhere.get(key, "counted")
+        made.append(_event(row, "voided" if key in voids else state))
     return made
 
 
-def _event(row: Any, state: str, *, counts: bool) -> dict[str, Any]:
+def _event(row: Any, state: str) -> dict[str, Any]:
     return {
         "type": "event",
         "id": row.idempotency_key,
@@ -184,18 +192,15 @@ def _event(row: Any, state: str, *, counts: bool) -> dict[str, Any]:
         "resourceId": row.resource_id,
         "source": row.source,
         "status": state,
-        "counts": counts,
+        "counts": state == "counted",
     }
 
 
-def _adjustment(each: Adjustment, span: Span) -> dict[str, Any]:
+def _adjustment(each: Adjustment, span: Span | None) -> dict[str, Any]:
     """delta: what it adds to this period's total by itself; approved events do by their lines."""
     delta = None
     if each.disposition == "carry_forward":
-        is_here = (
-            each.segment_start is not None and span.start_at <= each.segment_start < span.end_at
-        )
-        delta = each.carried if is_here else None
+        delta = each.carried if frames.counts_in(each, span) else None
     elif each.disposition == "apply":
         delta = each.delta
     return {

@@ -17,7 +17,7 @@ from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span
 from metering.counters import fold, unique, usage
-from metering.counters.models import DeadLetter, SetAside, Void
+from metering.counters.models import Adjustment, DeadLetter, SetAside, Void
 from metering.database import unit_of_work
 from metering.errors import ConflictError
 from metering.ledger import append
@@ -130,6 +130,61 @@ def test_each_event_says_where_it_stands(session: Session, step: Step, tenant: s
     }  # fmt: skip
     assert [each["value"] for each in of_type(records, "total")] == ["2"]
     assert records[0]["asOf"] == "2026-12-05T00:00:00Z"
+
+
+def test_decisions_are_lines_and_part_of_the_totals(
+    session: Session, step: Step, tenant: str
+) -> None:
+    """Approved late usage counts by its own lines, a delta by its line; what is settled outside
+    the meter counts nowhere."""
+    put(session, tenant, [entry(key, 2) for key in ("counted", "late", "refused")], now=LATER)
+    of = {"customer_ref": "cus_1", "metric": "api_calls", "period_start": NOVEMBER.start_at}
+    decided = {"reason": "late", "created_at": LATER, "created_by": "x", "decided_at": LATER,
+               "decided_by": "ann", "tenant_id": tenant} | of  # fmt: skip
+    carried = {"segment_start": datetime(2026, 12, 1, 5, tzinfo=UTC), "carried": 50}
+    here = {"segment_start": NOVEMBER.start_at, "carried": 10}
+    earlier = {"period_start": datetime(2026, 10, 1, tzinfo=UTC)}
+    with unit_of_work(session):
+        for name, kind, status, disposition, more in (
+            ("a1", "events", "approved", "apply", {}),
+            ("a2", "events", "declined", None, {}),
+            ("a3", "delta", "approved", "apply", {"delta": -1}),
+            ("a4", "delta", "approved", "credit_note", {"delta": -100}),
+            ("a5", "delta", "approved", "carry_forward", {"delta": 50} | carried),
+            ("a6", "events", "approved", "carry_forward", here | earlier),
+            ("a7", "delta", "pending", None, {"delta": 7}),
+            # Of a metric that is billed by another schedule.
+            ("a8", "events", "approved", "carry_forward", here | earlier | {"metric": "seats"}),
+        ):
+            session.add(
+                Adjustment(
+                    **decided | more, adjustment_id=name, kind=kind, status=status,
+                    disposition=disposition, origin="manual",
+                )
+            )  # fmt: skip
+        for key, name in (("late", "a1"), ("refused", "a2")):
+            session.execute(
+                text("DELETE FROM unfolded WHERE tenant_id = :t AND idempotency_key = :k"),
+                {"t": tenant, "k": key},
+            )
+            session.add(
+                SetAside(
+                    tenant_id=tenant, idempotency_key=key, quantity=2, reason="after_closing",
+                    set_aside_at=LATER, adjustment_id=name, **of,
+                )
+            )  # fmt: skip
+    fold_all(session, tenant)
+    with unit_of_work(session):  # the one total, as the decisions make it: 2 + 2 - 1 + 10
+        session.execute(
+            text("UPDATE counters SET sum_value = 13 WHERE tenant_id = :t"), {"t": tenant}
+        )
+    records = written(step, fixed(step, tenant))
+    counting = {each["id"]: each["counts"] for each in of_type(records, "event")}
+    assert counting == {"counted": True, "late": True, "refused": False}
+    deltas = {each["id"]: each["delta"] for each in of_type(records, "adjustment")}
+    assert deltas == {"a1": None, "a3": "-1", "a4": None, "a5": None, "a6": "10"}
+    assert [each["value"] for each in of_type(records, "total")] == ["13"]
+    assert check(seal(records)).is_good
 
 
 def test_what_comes_while_it_is_written_is_not_in_it(

@@ -353,7 +353,8 @@ def test_a_set_aside_event_tells_of_its_decision(
         )
     found = walk(session, acme, at)
     counter = found.steps[2]
-    assert (found.status, counter.status) == ("set_aside", counts)
+    assert found.status == ("counted" if counts == "done" else "set_aside")
+    assert counter.status == counts
     assert "it arrived after its billing period had closed" in counter.sentence
     assert words in counter.sentence
     assert counter.facts["adjustment_id"] == "adj"

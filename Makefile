@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that run the tests, each with servers of its own.
+WORKERS ?= 2
 
 .PHONY: help
 help: ## List the targets
@@ -17,7 +19,7 @@ dev: install ## Run the whole product on this machine (Ctrl-C stops it)
 
 .PHONY: test
 test: install check ## Install, check and test everything
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: check
 check: install ## Format check, lint, types and import contracts
@@ -32,7 +34,7 @@ bench: install ## Measure speed against the floor of the same run (minutes; BENC
 
 .PHONY: soak-stripe
 soak-stripe: install ## Drive many more lives against the stand-in for Stripe (SOAK_EXAMPLES=2000)
-	SOAK_EXAMPLES=$${SOAK_EXAMPLES:-2000} $(BIN)/python -m pytest tests/scenarios/test_stripe_machine.py
+	SOAK_EXAMPLES=$${SOAK_EXAMPLES:-2000} $(BIN)/python -m pytest tests/scenarios/test_stripe_machine.py tests/scenarios/test_stripe_moves_machine.py
 
 .PHONY: format
 format: install ## Format and fix what can be fixed

@@ -12,8 +12,8 @@ def fill(tenant_id: str, metric: str) -> None:
     """Search the ledger day by day; go on in another job when this one has run long enough."""
     started = time.monotonic()
     while time.monotonic() - started < RUN_SECONDS:
-        with step() as (session, _):
-            more = unique.fill(session, tenant_id, metric)
+        with step() as (session, now):
+            more = unique.fill(session, tenant_id, metric, now=now)
         if not more:
             return
     hints().fill_unique(tenant_id, metric)

@@ -58,6 +58,12 @@ def postgres_url(state: Path) -> Iterator[str]:
         admin.dispose()
 
 
+def _worker() -> tuple[int, int]:
+    """(which of pytest's processes this is, how many there are): each has servers of its own."""
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return int(name.removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
 @pytest.fixture(scope="session")
 def redis_url(state: Path) -> Iterator[str]:
     """An empty Redis: a free database of the one at REDIS_URL, else one of our own."""
@@ -67,7 +73,9 @@ def redis_url(state: Path) -> Iterator[str]:
             yield url
         return
     base = given.partition("?")[0]
-    for number in range(15, 0, -1):
+    # One who looks where another does could find the same database empty at the same time.
+    worker, workers = _worker()
+    for number in range(15 - worker, 0, -workers):
         numbered = urlsplit(base)._replace(path=f"/{number}").geturl()
         url = f"{base}?db={number}" if base.startswith("unix:") else numbered
         with redis.Redis.from_url(url) as connection:

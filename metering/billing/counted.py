@@ -35,8 +35,8 @@ def next_customers(session: Session, tenant_id: str, after: str, most: int) -> t
 
 _USAGE = """
 SELECT customer_ref, metric, period_start, event_count, sum_value, max_value, last_value,
-       unique_count
-FROM counters
+       unique_count, delta
+FROM used_counters
 WHERE tenant_id = %(tenant_id)s AND customer_ref > %(after)s AND customer_ref <= %(last)s
   AND metric = ANY(%(metrics)s) AND period_start >= %(since)s AND period_start < %(until)s
 ORDER BY customer_ref, metric, period_start

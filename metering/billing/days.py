@@ -165,10 +165,10 @@ SELECT asked.metric, used.day AT TIME ZONE 'UTC' AS day, used.value
 FROM asked
 CROSS JOIN LATERAL (
     SELECT date_trunc('day', s.segment_start AT TIME ZONE 'UTC') AS day,
-           CASE asked.aggregation WHEN 'sum' THEN sum(s.sum_value)
-                                  WHEN 'count' THEN sum(s.event_count)
+           CASE asked.aggregation WHEN 'sum' THEN sum(s.sum_value + s.delta)
+                                  WHEN 'count' THEN sum(s.event_count + s.delta)
                                   ELSE max(s.max_value) END AS value
-    FROM segments s
+    FROM used_segments s
     WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
       AND s.metric = asked.metric
       AND s.segment_start >= asked.start_at AND s.segment_start < asked.end_at
@@ -182,10 +182,11 @@ FROM asked
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (1) date_trunc('day', s.segment_start AT TIME ZONE 'UTC') AS day,
            s.last_value AS value
-    FROM segments s
+    FROM used_segments s
     WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
       AND s.metric = asked.metric
       AND s.segment_start >= asked.start_at AND s.segment_start < asked.end_at
+      AND s.last_value IS NOT NULL
     ORDER BY 1, s.segment_start DESC
     OFFSET 0
 ) AS used
@@ -195,9 +196,10 @@ SELECT asked.metric, NULL, earlier.last_value
 FROM asked
 JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = asked.metric AND m.carry_over
 CROSS JOIN LATERAL (
-    SELECT c.last_value FROM counters c
+    SELECT c.last_value + c.delta AS last_value FROM used_counters c
     WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
       AND c.metric = asked.metric AND c.period_start < asked.start_at
+      AND c.last_value IS NOT NULL
     ORDER BY c.period_start DESC LIMIT 1
 ) AS earlier
 WHERE asked.aggregation = 'last'

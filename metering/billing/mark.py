@@ -75,7 +75,8 @@ def _versions(rows: str) -> str:
 
 
 _ASKED = "(%(metrics)s::text[] IS NULL OR {0} = ANY(%(metrics)s))"
-# Whatever changes a counter's segments or members changes its row. The backlog is searched as far
+# Whatever changes a counter's segments or members changes its row, and whatever is decided makes
+# the corrected one anew. The backlog is searched as far
 # as `counters.backlog` does; what is set aside in a period that is long over is not shown. Whose
 # an item is decides who pays its price. LATERAL with OFFSET 0: each row by its key.
 _SEEN = f"""
@@ -83,6 +84,10 @@ WITH counted AS MATERIALIZED (
     SELECT c.metric, c.ctid, c.xmin FROM counters c
     WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
       AND {_ASKED.format("c.metric")}
+), corrected AS MATERIALIZED (
+    SELECT k.metric, k.ctid, k.xmin FROM corrected_counters k
+    WHERE k.tenant_id = %(tenant_id)s AND k.customer_ref = %(customer_ref)s
+      AND {_ASKED.format("k.metric")}
 ), billed AS MATERIALIZED (
     SELECT b.metric, b.item_id, b.start_at, b.end_at, b.ctid, b.xmin FROM billing_periods b
     WHERE b.tenant_id = %(tenant_id)s AND b.customer_ref = %(customer_ref)s
@@ -92,8 +97,13 @@ WITH counted AS MATERIALIZED (
       AND {_ASKED.format("s.metric")}
       AND s.period_start >= least(%(now)s::timestamptz - interval '63 days',
                                   (SELECT min(start_at) FROM billed WHERE end_at > %(now)s))
+), adjusted AS MATERIALIZED (
+    SELECT j.ctid, j.xmin FROM adjustments j
+    WHERE j.tenant_id = %(tenant_id)s AND j.customer_ref = %(customer_ref)s
+      AND {_ASKED.format("j.metric")}
 ), used AS MATERIALIZED (
-    SELECT metric FROM counted UNION SELECT metric FROM billed UNION SELECT metric FROM aside
+    SELECT metric FROM counted UNION SELECT metric FROM corrected UNION
+    SELECT metric FROM billed UNION SELECT metric FROM aside
 ), mapped AS MATERIALIZED (
     SELECT m.metric, array_remove(ARRAY[m.price_id, m.shadow_price_id], NULL) AS price_ids,
            array_remove(ARRAY[m.subscription_item_id, m.shadow_subscription_item_id], NULL)
@@ -134,8 +144,10 @@ WITH counted AS MATERIALIZED (
 )
 SELECT *
 FROM {_versions("counted")} AS counters,
+     {_versions("corrected")} AS corrected,
      {_versions("billed")} AS periods,
      {_versions("aside")} AS set_aside,
+     {_versions("adjusted")} AS adjusted,
      {_versions("waiting")} AS unfolded,
      {_versions("mapped")} AS mappings,
      {_versions("items")} AS items,

@@ -3,10 +3,14 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metering.counters.models import Counter
+_CARRIED = """
+SELECT last_value + delta FROM used_counters
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
+  AND period_start < %(period_start)s AND last_value IS NOT NULL
+ORDER BY period_start DESC LIMIT 1
+"""
 
 
 def carried(
@@ -17,14 +21,11 @@ def carried(
     It stands for a period without events, where the metric says `carry_over`; that is the caller's
     to see.
     """
-    return session.scalar(
-        select(Counter.last_value)
-        .where(
-            Counter.tenant_id == tenant_id,
-            Counter.customer_ref == customer_ref,
-            Counter.metric == metric,
-            Counter.period_start < period_start,
-        )
-        .order_by(Counter.period_start.desc())
-        .limit(1)
-    )
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metric": metric,
+        "period_start": period_start,
+    }
+    stood: Decimal | None = session.connection().exec_driver_sql(_CARRIED, parameters).scalar()
+    return stood

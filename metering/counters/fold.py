@@ -13,7 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
+from metering.counters import proposals
 from metering.counters.aggregation import RESOURCE_KEY
+from metering.counters.destined import DESTINATIONS
 from metering.database import blames_the_data, sqlstate
 from metering.tenancy import locks
 
@@ -32,6 +34,15 @@ class Folded:
     reaggregations: int = 0
 
 
+# Of a corrected row and what is added to it. It may hold nothing that counts.
+_LATER = """CASE WHEN c.last_key IS NULL
+            OR ({new}.last_occurred_at, {new}.last_key) > (c.last_occurred_at, c.last_key)
+            THEN {new}.{column} ELSE c.{column} END"""
+# Asked once a fold: a tenant of which nobody has decided anything pays for one look.
+_CORRECTED = "EXISTS (SELECT 1 FROM corrected_counters WHERE tenant_id = %(tenant_id)s)"
+
+# What is counted into a period of which something was decided is added to the corrected rows too:
+# an event that is folded is neither set aside nor void, and adding is exact for all aggregates.
 # `taken` deletes by ctid from an ARRAY(): the LIMIT is evaluated once, which IN (SELECT … LIMIT)
 # does not promise. `judged` decides lateness from the period and the event alone, so that the
 # order of folding cannot matter. Parts are put together by UNION ALL and grouping, never by joins:
@@ -44,9 +55,9 @@ WITH taken AS (
     WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
         SELECT ctid FROM unfolded WHERE tenant_id = %(tenant_id)s
         ORDER BY recorded_at, idempotency_key LIMIT %(limit)s))
-    RETURNING idempotency_key
+    RETURNING idempotency_key, late
 ), dated AS MATERIALIZED (
-    SELECT e.*, {period_sql.month("e.occurred_at")} AS month,
+    SELECT e.*, taken.late AS chosen, {period_sql.month("e.occurred_at")} AS month,
            {period_sql.begun("e.customer_ref", "e.metric", "e.occurred_at")} AS begun
     FROM taken
     CROSS JOIN LATERAL (
@@ -66,9 +77,10 @@ WITH taken AS (
            CASE
                WHEN known.is_closed THEN 'period_closed'
                WHEN d.recorded_at >= known.closes_at THEN 'after_closing'
-               WHEN m.late_policy = 'age'
-                    AND d.recorded_at - d.occurred_at > make_interval(secs => m.lateness_seconds)
-                   THEN 'older_than_window'
+               WHEN d.recorded_at - d.occurred_at
+                    <= make_interval(secs => coalesce(m.lateness_seconds, 172800)) THEN NULL
+               WHEN d.chosen = 'set_aside' THEN 'backfill'
+               WHEN m.late_policy = 'age' AND d.chosen IS NULL THEN 'older_than_window'
            END AS late
     FROM dated d
     CROSS JOIN LATERAL (
@@ -154,15 +166,7 @@ WITH taken AS (
         FROM behind
     ) AS part
     GROUP BY 1, 2, 3
-), destinations AS MATERIALIZED (
-    SELECT DISTINCT m.metric, way.mode
-    FROM mappings m
-    CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
-    WHERE m.tenant_id = %(tenant_id)s AND way.is_on
-      AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
-      AND (way.mode = 'test' OR EXISTS (
-          SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
-), unsent_segments AS (
+), destinations AS MATERIALIZED ({DESTINATIONS}), unsent_segments AS (
     INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
     SELECT %(tenant_id)s, d.mode, h.customer_ref, h.metric, h.segment_start, %(now)s,
            greatest(%(now)s::timestamptz, h.segment_start)
@@ -211,6 +215,35 @@ WITH taken AS (
         watermark = greatest(counters.watermark, excluded.watermark),
         reaggregations = counters.reaggregations + excluded.reaggregations,
         folded_at = excluded.folded_at
+), corrected_hours AS (
+    UPDATE corrected_segments c SET
+        event_count = c.event_count + h.event_count, sum_value = c.sum_value + h.sum_value,
+        max_value = greatest(c.max_value, h.max_value),
+        last_value = {_LATER.format(new="h", column="last_value")},
+        last_key = {_LATER.format(new="h", column="last_key")},
+        last_occurred_at = greatest(c.last_occurred_at, h.last_occurred_at)
+    FROM hours h
+    WHERE {_CORRECTED} AND c.tenant_id = %(tenant_id)s AND c.customer_ref = h.customer_ref
+      AND c.metric = h.metric AND c.segment_start = h.segment_start
+), corrected_spans AS (
+    UPDATE corrected_counters c SET
+        event_count = c.event_count + s.event_count, sum_value = c.sum_value + s.sum_value,
+        max_value = greatest(c.max_value, s.max_value),
+        last_value = {_LATER.format(new="s", column="last_value")},
+        last_key = {_LATER.format(new="s", column="last_key")},
+        last_occurred_at = greatest(c.last_occurred_at, s.last_occurred_at)
+    FROM spans s
+    WHERE {_CORRECTED} AND c.tenant_id = %(tenant_id)s AND c.customer_ref = s.customer_ref
+      AND c.metric = s.metric AND c.period_start = s.period_start AND s.event_count > 0
+), corrected_sets AS (
+    -- Whatever was decided of a resource: now a counted event names it, and it is a member.
+    DELETE FROM corrected_members c
+    USING (SELECT DISTINCT customer_ref, metric, period_start,
+                  {RESOURCE_KEY.format(resource_id="resource_id")} AS resource_key
+           FROM judged WHERE unique_enabled AND resource_id IS NOT NULL AND late IS NULL) AS j
+    WHERE {_CORRECTED} AND c.tenant_id = %(tenant_id)s AND c.customer_ref = j.customer_ref
+      AND c.metric = j.metric AND c.period_start = j.period_start
+      AND c.resource_key = j.resource_key
 )
 SELECT (SELECT count(*) FROM taken),
        (SELECT count(*) FROM judged WHERE late IS NOT NULL),
@@ -233,13 +266,23 @@ SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
 # A fold that a crash takes back leaves its rows unfolded, to be folded again: the one kind of
 # commit that need not wait for the disk. Compiling such a statement costs more than running it.
 _SETTINGS = """
-SELECT set_config('synchronous_commit', 'off', true), set_config('jit', 'off', true),
-       set_config('plan_cache_mode', 'force_custom_plan', true)
+SELECT set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)
 """
+_MAY_BE_TAKEN_BACK = "SELECT set_config('synchronous_commit', 'off', true)"
 
 
-def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) -> Folded | None:
+def fold(
+    session: Session,
+    tenant_id: str,
+    *,
+    now: datetime,
+    limit: int = TURN,
+    is_alone: bool = True,
+) -> Folded | None:
     """Fold up to `limit` of a tenant's oldest unfolded events.
+
+    is_alone: False where the transaction does something else besides, which must not be taken
+              back by a crash once it was answered: its commit then waits for the disk.
 
     Returns: what was done (`taken` 0: nothing was left), or None if another writer holds the
              tenant's lock.
@@ -250,7 +293,11 @@ def fold(session: Session, tenant_id: str, *, now: datetime, limit: int = TURN) 
     if not locks.try_lock(session, tenant_id):
         return None
     session.connection().exec_driver_sql(_SETTINGS)
+    if is_alone:
+        session.connection().exec_driver_sql(_MAY_BE_TAKEN_BACK)
     folded = _fold_or_bury(session, tenant_id, limit, now)
+    if folded.set_aside:
+        proposals.propose(session, tenant_id, now=now)
     if folded.taken:
         locks.add_totals(
             session,

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
-from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, OF_PARTS, reading
+from metering.counters.aggregation import IS_COUNTED, OF_EVENTS, OF_USED, reading
 from metering.database import plan_as_sets
 from metering.errors import InvalidInputError
+from pricing.numbers import EXACT, ZERO
 
 INTERVALS = ("minute", "hour", "day", "month")
 MOST_FROM_LEDGER = timedelta(days=31)
@@ -54,7 +55,8 @@ class History:
 
 
 def ask(session: Session, question: Question) -> History:
-    """Answer from folded events only, so that the series agrees with the counters.
+    """Answer from what counts, so that the series agrees with the totals: an approved delta is of
+    the hour in which it counts.
 
     Raises: InvalidInputError where the span is longer than its source can serve.
     """
@@ -163,16 +165,19 @@ def _readings(
         "end_at": covered.end_at,
         "starts": starts,
     }
-    rows = session.connection().exec_driver_sql(statement, parameters)
-    return {row.bucket - 1: reading(question.aggregation, row, row.unique_count) for row in rows}
+    found: dict[int, Decimal] = {}
+    for row in session.connection().exec_driver_sql(statement, parameters):
+        value = reading(question.aggregation, row, row.unique_count)
+        found[row.bucket - 1] = EXACT.add(found.get(row.bucket - 1, ZERO), value)
+    return found
 
 
 # The buckets are handed over as instants: what Postgres thinks of a zone's repeated or missing
 # hours then cannot differ from what the series says.
 _FROM_SEGMENTS = f"""
 SELECT width_bucket(s.segment_start, %(starts)s::timestamptz[]) AS bucket,
-       NULL::bigint AS unique_count, {OF_PARTS}
-FROM segments s
+       NULL::bigint AS unique_count, {OF_USED}
+FROM used_segments s
 WHERE s.tenant_id = %(tenant_id)s AND s.metric = %(metric)s
   AND (%(customer_ref)s::text IS NULL OR s.customer_ref = %(customer_ref)s)
   AND s.segment_start >= %(start_at)s AND s.segment_start < %(end_at)s
@@ -182,11 +187,18 @@ GROUP BY 1
 _FROM_LEDGER = f"""
 SELECT width_bucket(e.occurred_at, %(starts)s::timestamptz[]) AS bucket,
        count(DISTINCT (e.customer_ref, e.resource_id)) FILTER (WHERE e.resource_id IS NOT NULL)
-           AS unique_count, {OF_EVENTS}
+           AS unique_count, 0::numeric AS delta, {OF_EVENTS}
 FROM events e
 WHERE e.tenant_id = %(tenant_id)s AND e.metric = %(metric)s
   AND (%(customer_ref)s::text IS NULL OR e.customer_ref = %(customer_ref)s)
   AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(end_at)s
-  AND {IS_FOLDED}
+  AND {IS_COUNTED}
 GROUP BY 1
+UNION ALL
+SELECT width_bucket(s.segment_start, %(starts)s::timestamptz[]), 0, s.delta, 0, 0, NULL, NULL,
+       NULL, NULL
+FROM corrected_segments s
+WHERE s.tenant_id = %(tenant_id)s AND s.metric = %(metric)s
+  AND (%(customer_ref)s::text IS NULL OR s.customer_ref = %(customer_ref)s)
+  AND s.segment_start >= %(start_at)s AND s.segment_start < %(end_at)s AND s.delta <> 0
 """

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import period_sql
 from metering.catalog.models import Metric
 from metering.catalog.period import Span, hour_of
+from metering.counters import corrections, proposals
 from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, OF_PARTS, RESOURCE_KEY
 from metering.database import plan_as_sets, plan_as_usual
 
@@ -32,6 +33,8 @@ class Mover:
         split = {hour_of(edge) for edge in edges if edge != hour_of(edge)}
         for span in spans:
             self._run(_SET_ASIDE, span)
+        key = self.tenant_id, self.customer_ref, self.metric
+        proposals.follow(self.session, *key, spans, now=self.now)
         unique = self.session.scalar(
             select(Metric.unique_enabled).where(
                 Metric.tenant_id == self.tenant_id, Metric.metric == self.metric
@@ -56,6 +59,8 @@ class Mover:
                 reaggregations=[row.reaggregations for row in old],
             )
         plan_as_usual(self.session)
+        for span in spans:
+            corrections.refresh(self.session, *key, span, now=self.now)
 
     def _cut(self, span: Span) -> None:
         """Make the segments of an hour, or of a part of it, anew; an unused one costs nothing."""

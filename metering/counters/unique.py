@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import Metric
+from metering.counters import corrections
 from metering.counters.aggregation import IS_FOLDED, RESOURCE_KEY
 from metering.counters.models import Counter
 from metering.database import plan_as_sets
@@ -39,7 +40,7 @@ WHERE c.tenant_id = %(tenant_id)s AND c.metric = %(metric)s
 """
 
 
-def fill(session: Session, tenant_id: str, metric: str) -> bool:
+def fill(session: Session, tenant_id: str, metric: str, *, now: datetime) -> bool:
     """Search one more day of the ledger; False once there is nothing left to search.
 
     Where the search has come to is kept in the metric's row, so that a killed job goes on there.
@@ -55,6 +56,7 @@ def fill(session: Session, tenant_id: str, metric: str) -> bool:
     first, last = _counted_span(session, tenant_id, metric)
     if first is None or last is None or row.unique_filled_to >= last:
         row.unique_filled_to = None
+        corrections.refresh_metric(session, tenant_id, metric, now=now)
         return False
     start_at = max(row.unique_filled_to.astimezone(UTC), first)
     end_at = start_at + timedelta(days=1)

@@ -17,6 +17,7 @@ from metering.counters import carry
 from metering.counters.aggregation import reading
 from metering.counters.backlog import Backlog
 from metering.counters.models import Counter
+from pricing.numbers import EXACT, ZERO
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,13 @@ class MetricUsage:
     """One metric of one customer in one billing period.
 
     value: by the metric's own aggregation.  watermark: None while nothing is counted yet.
+    set_aside: events that came too late, of which nobody has approved that they count or how else
+    they are settled.
     unfolded: events received and not yet counted, of whatever period.
     closes_at: from when on its events are set aside; None: not known, or never.
     unique_complete: False while a freshly switched-on unique count is still being completed.
     is_carried: nothing of it was counted in the period; its last value is an earlier period's.
+    delta: what approved adjustments add to its value, whatever the aggregation.
     since_period: the start of the first period in which anything of it was counted.
     """
 
@@ -50,6 +54,7 @@ class MetricUsage:
     max_value: Decimal
     last_value: Decimal
     unique_count: int
+    delta: Decimal = ZERO
 
     def read_by(self, aggregation: str | None) -> "MetricUsage":
         """The same usage by another aggregation; None: by the metric's own."""
@@ -88,6 +93,29 @@ class Usage:
         )
 
 
+_TOTAL = """
+SELECT m.aggregation, c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.delta
+FROM metrics m
+JOIN used_counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
+    AND c.metric = %(metric)s AND c.period_start = %(period_start)s
+WHERE m.tenant_id = %(tenant_id)s AND m.metric = %(metric)s
+"""
+
+
+def total(
+    session: Session, tenant_id: str, customer_ref: str, metric: str, period_start: datetime
+) -> Decimal:
+    """The total of one period, by the metric's own aggregation; 0 where nothing counts."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metric": metric,
+        "period_start": period_start,
+    }
+    row = session.connection().exec_driver_sql(_TOTAL, parameters).first()
+    return ZERO if row is None else reading(row.aggregation, row, row.unique_count)
+
+
 def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:
     """The instant up to which the tenant's numbers are complete."""
     oldest = session.connection().exec_driver_sql(
@@ -117,18 +145,24 @@ LEFT JOIN (
     SELECT m.metric, m.aggregation, m.display_name, m.unit, m.lateness_seconds, m.carry_over,
            m.unique_filled_to IS NULL AS unique_complete, m.start_at, m.end_at, m.is_held,
            CASE WHEN m.is_held THEN (m.begun).closes_at END AS closes_at,
-           c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.watermark,
-           c.folded_at, coalesce(aside.events, 0) AS set_aside,
+           c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.delta,
+           c.watermark, c.folded_at, coalesce(aside.events, 0) AS set_aside,
            (SELECT min(f.period_start) FROM counters f
             WHERE f.tenant_id = %(tenant_id)s AND f.customer_ref = %(customer_ref)s
               AND f.metric = m.metric) AS since_period
     FROM bounded m
-    LEFT JOIN counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
-        AND c.metric = m.metric AND c.period_start = m.start_at
+    LEFT JOIN LATERAL (
+        SELECT * FROM used_counters
+        WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s
+          AND metric = m.metric AND period_start = m.start_at
+        OFFSET 0
+    ) AS c ON true
     LEFT JOIN LATERAL (
         SELECT count(*) AS events FROM set_aside
         WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s
           AND metric = m.metric AND period_start = m.start_at
+          AND NOT EXISTS (SELECT 1 FROM adjustments j WHERE j.tenant_id = %(tenant_id)s
+                          AND j.adjustment_id = set_aside.adjustment_id AND j.status = 'approved')
         OFFSET 0
     ) AS aside ON true
     WHERE NOT %(is_exact)s OR m.start_at = %(instant)s
@@ -159,9 +193,9 @@ def of_customer(
     metrics = []
     for row in known:
         last = row.last_value
-        if row.watermark is None and row.carry_over:
+        if last is None and row.carry_over:
             last = carry.carried(session, tenant_id, customer_ref, row.metric, row.start_at)
-        if last is not None or row.set_aside:
+        if last is not None or row.event_count is not None or row.set_aside:
             metrics.append(_metric_usage(row, last, waiting))
     held = _most_common([_span(row) for row in known if row.is_held])
     idle = span or held or calendar_month(now)
@@ -184,11 +218,11 @@ def _span(row: Any) -> Span:
 
 
 def _metric_usage(row: Any, last_value: Decimal | None, backlog: Backlog) -> MetricUsage:
-    is_counted = row.watermark is not None
-    value = reading(row.aggregation, row, row.unique_count) if is_counted else Decimal(0)
-    is_carried = not is_counted and last_value is not None
+    is_counted = row.event_count is not None
+    value = reading(row.aggregation, row, row.unique_count) if is_counted else ZERO
+    is_carried = row.last_value is None and last_value is not None
     if is_carried and row.aggregation == "last":
-        value = last_value or Decimal(0)
+        value = EXACT.add(last_value or ZERO, row.delta or ZERO)
     return MetricUsage(
         metric=row.metric,
         value=value,
@@ -205,10 +239,11 @@ def _metric_usage(row: Any, last_value: Decimal | None, backlog: Backlog) -> Met
         unique_complete=row.unique_complete,
         since_period=row.since_period,
         is_carried=is_carried,
-        sum_value=row.sum_value or Decimal(0),
-        max_value=row.max_value or Decimal(0),
-        last_value=last_value or Decimal(0),
+        sum_value=row.sum_value or ZERO,
+        max_value=row.max_value or ZERO,
+        last_value=last_value or ZERO,
         unique_count=row.unique_count or 0,
+        delta=row.delta or ZERO,
     )
 
 

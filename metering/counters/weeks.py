@@ -85,10 +85,11 @@ SELECT s.metric, (%(until)s::bigint - 1 - h.at) / 604800 AS week, min(h.at) AS f
        sum(h.value) AS whole,
        sum(h.value * (%(behind)s::int[])[h.at / 3600 %% 168 + 1]) AS behind,
        sum(h.value * (%(ahead)s::int[])[h.at / 3600 %% 168 + 1]) AS ahead
-FROM segments s
+FROM used_segments s
 CROSS JOIN LATERAL (
     SELECT extract(epoch FROM s.segment_start)::bigint AS at,
-           CASE WHEN s.metric = ANY(%(counted)s) THEN s.event_count ELSE s.sum_value END AS value
+           CASE WHEN s.metric = ANY(%(counted)s) THEN s.event_count ELSE s.sum_value END
+               + s.delta AS value
 ) AS h
 WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
   AND s.metric = ANY(%(metrics)s)

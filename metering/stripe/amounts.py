@@ -14,14 +14,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import hour_of
-from metering.counters.aggregation import IS_FOLDED, reading
+from metering.counters.aggregation import IS_COUNTED, reading
 from metering.counters.carry import carried
 from metering.stripe.destinations import Atlas, Destination
 from metering.stripe.obstacles import Obstacle
 from metering.stripe.spans import PeriodOf, Periods, Source
 from metering.stripe.streams import StreamKey
+from pricing.numbers import EXACT, ZERO
 
-ZERO = Decimal(0)
 HOUR = timedelta(hours=1)
 
 
@@ -162,22 +162,28 @@ def _difference(
 
 
 _COUNTER = """
-SELECT event_count, sum_value, max_value, last_value, unique_count FROM counters
+SELECT event_count, sum_value, max_value, last_value, unique_count, delta FROM used_counters
 WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
   AND period_start = %(start_at)s
 """
 _PART = """
 SELECT max(s.max_value) AS max_value,
-       (array_agg(s.last_value ORDER BY s.last_occurred_at DESC, s.last_key DESC))[1] AS last_value
-FROM segments s
+       (array_agg(s.last_value ORDER BY s.last_occurred_at DESC NULLS LAST, s.last_key DESC))[1]
+           AS last_value,
+       coalesce(sum(s.delta), 0) AS delta
+FROM used_segments s
 WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
   AND s.metric = %(metric)s AND s.segment_start >= %(start_at)s AND s.segment_start < %(until)s
 """
 _SEEN = f"""
-SELECT count(DISTINCT e.resource_id) FROM events e
+SELECT count(DISTINCT e.resource_id) + (
+    SELECT coalesce(sum(s.delta), 0) FROM corrected_segments s
+    WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = %(customer_ref)s
+      AND s.metric = %(metric)s AND s.segment_start >= %(start_at)s AND s.segment_start < %(until)s)
+FROM events e
 WHERE e.tenant_id = %(tenant_id)s AND e.customer_ref = %(customer_ref)s
   AND e.metric = %(metric)s AND e.occurred_at >= %(start_at)s AND e.occurred_at < %(until)s
-  AND {IS_FOLDED}
+  AND {IS_COUNTED}
 """
 
 
@@ -199,10 +205,12 @@ def _read(
         "until": until,
     }
     connection = session.connection()
+    delta: Decimal = ZERO
     if until is None:
         row = connection.exec_driver_sql(_COUNTER, parameters).first()
-        if row is not None:
+        if row is not None and not (aggregation == "last" and row.last_value is None):
             return reading(aggregation, row, row.unique_count)
+        delta = ZERO if row is None else row.delta
     elif aggregation == "unique":
         # By whole segments, as all else: the rest of the hour in which a mapping ends is its own.
         begun = hour_of(until)
@@ -211,21 +219,22 @@ def _read(
     else:
         part = connection.exec_driver_sql(_PART, parameters).one()
         value: Decimal | None = part.max_value if aggregation == "max" else part.last_value
+        delta = part.delta
         if value is not None:
-            return value
+            return EXACT.add(value, delta)
     if aggregation == "last" and destination.carries_over:
         stood = carried(session, tenant_id, source.customer_ref, source.metric, period.start_at)
-        return ZERO if stood is None else stood
-    return ZERO
+        return delta if stood is None else EXACT.add(stood, delta)
+    return delta
 
 
 _SEGMENTS = """
 SELECT wanted.customer_ref, wanted.metric, wanted.segment_start,
-       s.event_count, s.sum_value, s.max_value, s.last_value
+       s.event_count, s.sum_value, s.max_value, s.last_value, s.delta
 FROM unnest(%(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[])
     AS wanted (customer_ref, metric, segment_start)
 CROSS JOIN LATERAL (
-    SELECT event_count, sum_value, max_value, last_value FROM segments
+    SELECT event_count, sum_value, max_value, last_value, delta FROM used_segments
     WHERE tenant_id = %(tenant_id)s AND customer_ref = wanted.customer_ref
       AND metric = wanted.metric AND segment_start = wanted.segment_start
     OFFSET 0

@@ -243,7 +243,7 @@ def _close_for_good(
     """Under the tenant's lock: what is waiting to be folded is counted, and then no more."""
     closing = [period for period in periods if period.final_at is None]
     if any(period.closed_at is None for period in closing):
-        fold.fold(session, invoice.tenant_id, now=now)
+        fold.fold(session, invoice.tenant_id, now=now, is_alone=False)
     for period in closing:
         period.invoice_id = invoice.invoice_id
         period.final_at = invoice.finalized_at or now

@@ -140,11 +140,11 @@ def owed(
 
 
 _WITHIN = """
-SELECT w.number, coalesce(sum(s.sum_value), 0) AS sum_value,
-       coalesce(sum(s.event_count), 0)::bigint AS event_count
+SELECT w.number, coalesce(sum(s.sum_value + s.delta), 0) AS sum_value,
+       coalesce(sum(s.event_count + s.delta), 0) AS event_count
 FROM unnest(%(numbers)s::int[], %(refs)s::text[], %(metrics)s::text[], %(starts)s::timestamptz[],
             %(ends)s::timestamptz[]) AS w (number, customer_ref, metric, start_at, end_at)
-LEFT JOIN segments s ON s.tenant_id = %(tenant_id)s AND s.customer_ref = w.customer_ref
+LEFT JOIN used_segments s ON s.tenant_id = %(tenant_id)s AND s.customer_ref = w.customer_ref
     AND s.metric = w.metric AND s.segment_start >= w.start_at AND s.segment_start < w.end_at
 GROUP BY w.number
 """
@@ -176,8 +176,9 @@ SELECT w.number, c.*
 FROM unnest(%(numbers)s::int[], %(refs)s::text[], %(metrics)s::text[], %(sinces)s::timestamptz[])
     AS w (number, customer_ref, metric, since)
 CROSS JOIN LATERAL (
-    SELECT period_start, period_end, event_count, sum_value, max_value, last_value, unique_count
-    FROM counters
+    SELECT period_start, period_end, event_count, sum_value, max_value, last_value, unique_count,
+           delta
+    FROM used_counters
     WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
       AND period_end > w.since
     OFFSET 0

@@ -38,9 +38,9 @@ SELECT p.customer_ref, p.metric, p.start_at,
        ) AS is_silent
 FROM placed p
 LEFT JOIN LATERAL (
-    SELECT period_start, last_value FROM counters
+    SELECT period_start, last_value + delta AS last_value FROM used_counters
     WHERE tenant_id = %(tenant_id)s AND customer_ref = p.customer_ref AND metric = p.metric
-      AND period_start <= p.start_at
+      AND period_start <= p.start_at AND last_value IS NOT NULL
     ORDER BY period_start DESC LIMIT 1
 ) AS latest ON true
 ORDER BY 1, 2

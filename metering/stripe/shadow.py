@@ -118,8 +118,8 @@ class Sum:
 
 _LISTED = """
 SELECT customer_ref, metric, period_start, period_end, event_count, sum_value, max_value,
-       last_value, unique_count
-FROM counters
+       last_value, unique_count, delta
+FROM used_counters
 WHERE tenant_id = %(tenant_id)s AND metric = ANY(%(metrics)s)
   AND period_end > %(since)s AND period_end <= %(until)s
   AND (customer_ref, metric, period_start)

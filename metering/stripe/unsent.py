@@ -12,17 +12,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import Span
+from metering.counters.destined import DESTINATIONS
 
-# Modes in which a metric has somewhere to go. A test tenant never has a live destination.
-_DESTINATIONS = """
-    SELECT DISTINCT m.metric, way.mode
-    FROM mappings m
-    CROSS JOIN LATERAL (VALUES ('live', m.is_active), ('test', m.is_shadow)) AS way (mode, is_on)
-    WHERE m.tenant_id = %(tenant_id)s AND way.is_on AND m.metric = %(metric)s
-      AND coalesce(m.meter_event_name, m.meter_id, m.price_id, m.shadow_price_id) IS NOT NULL
-      AND (way.mode = 'test' OR EXISTS (
-          SELECT 1 FROM tenants t WHERE t.tenant_id = %(tenant_id)s AND t.mode = 'live'))
-"""
+_DESTINATIONS = f"{DESTINATIONS} AND m.metric = %(metric)s"
 _WRITE = """
 INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at,
                     is_urgent)
@@ -38,7 +30,7 @@ _SOONER = """DO UPDATE SET
 """
 # Also segments that are no more, if anything was pushed of them.
 _SEGMENTS = """
-    SELECT s.customer_ref, s.segment_start FROM segments s
+    SELECT s.customer_ref, s.segment_start FROM used_segments s
     WHERE s.tenant_id = %(tenant_id)s AND s.metric = %(metric)s {of_customer_segments}
       AND s.segment_start >= %(since)s
       AND (%(until)s::timestamptz IS NULL OR s.segment_start < %(until)s)
@@ -141,7 +133,7 @@ ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) {once_more}
 """
 _MANY = _AT_ONCE.format(
     segments="""
-    SELECT segment_start FROM segments
+    SELECT segment_start FROM used_segments
     WHERE tenant_id = %(tenant_id)s AND customer_ref = w.customer_ref AND metric = w.metric
       AND segment_start >= w.since AND segment_start < w.until
     UNION

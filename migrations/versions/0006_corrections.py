@@ -206,6 +206,8 @@ def _corrected() -> None:
             name=op.f("pk_corrected_members"),
         ),
     )
+    op.execute(_USED_SEGMENTS)
+    op.execute(_USED_COUNTERS)
 
 
 def _backfills() -> None:
@@ -309,6 +311,45 @@ def _append_only() -> None:
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_erasures()"
     )
 
+
+# What counts: where somebody decided something the corrected row, else the counted one.
+_USED_SEGMENTS = """
+CREATE VIEW used_segments AS
+SELECT s.tenant_id, s.customer_ref, s.metric, s.segment_start, s.event_count, s.sum_value,
+       s.max_value, s.last_value, s.last_occurred_at, s.last_key, 0::numeric AS delta
+FROM segments s
+WHERE NOT EXISTS (
+    SELECT 1 FROM corrected_segments c
+    WHERE c.tenant_id = s.tenant_id AND c.customer_ref = s.customer_ref
+      AND c.metric = s.metric AND c.segment_start = s.segment_start)
+UNION ALL
+SELECT tenant_id, customer_ref, metric, segment_start, event_count, sum_value, max_value,
+       last_value, last_occurred_at, last_key, delta
+FROM corrected_segments
+"""
+_USED_COUNTERS = """
+CREATE VIEW used_counters AS
+SELECT c.tenant_id, c.customer_ref, c.metric, c.period_start, c.period_end, c.event_count,
+       c.sum_value, c.max_value, c.last_value, c.last_occurred_at, c.last_key, c.unique_count,
+       0::numeric AS delta, c.watermark, c.folded_at, false AS is_corrected
+FROM counters c
+WHERE NOT EXISTS (
+    SELECT 1 FROM corrected_counters k
+    WHERE k.tenant_id = c.tenant_id AND k.customer_ref = c.customer_ref
+      AND k.metric = c.metric AND k.period_start = c.period_start)
+UNION ALL
+SELECT k.tenant_id, k.customer_ref, k.metric, k.period_start, k.period_end, k.event_count,
+       k.sum_value, k.max_value, k.last_value, k.last_occurred_at, k.last_key,
+       coalesce(c.unique_count, 0) + (
+           SELECT count(*) FILTER (WHERE m.is_counted) - count(*) FILTER (WHERE NOT m.is_counted)
+           FROM corrected_members m
+           WHERE m.tenant_id = k.tenant_id AND m.customer_ref = k.customer_ref
+             AND m.metric = k.metric AND m.period_start = k.period_start),
+       k.delta, c.watermark, c.folded_at, true
+FROM corrected_counters k
+LEFT JOIN counters c ON c.tenant_id = k.tenant_id AND c.customer_ref = k.customer_ref
+    AND c.metric = k.metric AND c.period_start = k.period_start
+"""
 
 # Whatever is asked, and by whom: only meta may go, and only of whom a log row of this very
 # transaction names. `*=` compares rows byte by byte, columns of later versions too.

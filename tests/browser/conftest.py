@@ -139,17 +139,29 @@ def sign_in(session: Session, address: str) -> Any:
     return enter
 
 
-def violations(tabs: Tabs, url: str, *, cookies: Any = (), **settings: Any) -> list[str]:
-    """What axe-core finds wrong with a page. Its script is let past the CSP; nothing else is."""
-    page = tabs.open(bypass_csp=True, **settings)
-    page.context.add_cookies(list(cookies))
+LOOKS = [(width, scheme) for width in (1280, 320) for scheme in ("light", "dark")]
+
+
+def faults(tabs: Tabs, url: str, *, looks: Any = LOOKS) -> list[str]:
+    """What is wrong with a page in any of these (width, colour scheme): what axe-core finds, and
+    that it is wider than its window. axe's script is let past the CSP; nothing else is."""
+    page = tabs.open(bypass_csp=True)
     page.goto(url)
     page.wait_for_load_state("networkidle")
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {each['help']} ({[node['target'] for node in each['nodes']][:3]})"
-        for each in found
-    ]
+    wrong = []
+    for width, scheme in looks:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page).response["violations"]
+        wrong += [
+            f"{width} {scheme}: {each['id']}: {each['help']}"
+            f" ({[node['target'] for node in each['nodes']][:3]})"
+            for each in found
+        ]
+        if overflow(page) > 0:
+            wrong.append(f"{width} {scheme}: {overflow(page)} pixels too wide")
+    page.close()
+    return wrong
 
 
 def overflow(page: Page) -> int:

@@ -259,7 +259,7 @@ def test_unique_counts_that_are_completed_change_it(cus_1: Customer) -> None:
     more = True
     while more:
         with unit_of_work(cus_1.session):
-            more = unique.fill(cus_1.session, cus_1.tenant, "api_calls")
+            more = unique.fill(cus_1.session, cus_1.tenant, "api_calls", now=NOW)
         assert cus_1.has_changed()
 
 

@@ -388,5 +388,5 @@ def _fill_again(session: Session, tenant: str) -> None:
         )
     while True:
         with unit_of_work(session):
-            if not unique.fill(session, tenant, "api_calls"):
+            if not unique.fill(session, tenant, "api_calls", now=datetime.now(UTC)):
                 return

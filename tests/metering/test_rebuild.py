@@ -99,7 +99,7 @@ def test_unique_counts_switched_on_late_are_completed_from_the_ledger(
     days = 0
     while True:
         with Session(engine) as another, unit_of_work(another):  # each day by another job
-            if not unique.fill(another, tenant, "api_calls"):
+            if not unique.fill(another, tenant, "api_calls", now=datetime.now(UTC)):
                 break
         days += 1
     assert days >= 60

@@ -19,6 +19,8 @@ from sandbox.servers import Postgres, Valkey
 from tests.sandbox.conftest import PYTHONPATH
 
 STAND_INS = Path(__file__).with_name("stand_ins.py")
+# How long to wait for what must come: a busy machine may stand still for many seconds.
+PATIENCE_SECONDS = 60.0
 # With both addresses given no server is started, where the test is not about servers.
 NO_SERVERS = {"DATABASE_URL": "postgres://nowhere/none", "REDIS_URL": "redis://nowhere"}
 
@@ -51,7 +53,7 @@ class Run:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, self.text
             assert self.process.poll() is None, self.text
@@ -76,7 +78,7 @@ class Run:
 
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_SECONDS)
 
 
 Start = Callable[..., Run]
@@ -159,7 +161,7 @@ def test_a_second_start_says_that_it_runs_and_harms_nothing(start: Start) -> Non
     first.wait_for_text("Ctrl-C stops everything")
 
     second = start(**NO_SERVERS)
-    assert second.process.wait(10) == 0
+    assert second.process.wait(PATIENCE_SECONDS) == 0
     assert second.text == (
         f"StripeMeter is already running at http://localhost:{first.port} "
         f"(pid {first.process.pid}); stop it with Ctrl-C in its terminal.\n"
@@ -176,20 +178,20 @@ def test_a_second_ctrl_c_hurries(start: Start) -> None:
     run.wait_for_text("Stopping")
     began = time.monotonic()
     assert run.end() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < processes.GRACE_SECONDS
     assert alive(family) == []
 
 
 def test_five_deaths_a_minute_are_enough(start: Start) -> None:
     run = start(worker="hopeless", **NO_SERVERS)
-    assert run.process.wait(20) == 1
+    assert run.process.wait(PATIENCE_SECONDS) == 1
     assert "worker has died 5 times within a minute" in run.text
     assert "no way" in run.text.splitlines()[-1]
 
 
 def test_a_failed_migration_is_shown_and_stops_everything(start: Start) -> None:
     run = start(migration="bad", **NO_SERVERS)
-    assert run.process.wait(20) == 1
+    assert run.process.wait(PATIENCE_SECONDS) == 1
     assert "The migration failed:\ncolumn is missing" in run.text
     assert "Starting web" not in run.text
 

@@ -87,7 +87,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield _brought_up(folder / "home", process, output)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(60)
         shutil.rmtree(folder)
 
 

@@ -413,12 +413,12 @@ def _read(aggregation: str, events: list[tuple[datetime, str, Decimal, str]]) ->
 
 @pytest.mark.timeout(0)
 def test_stripes_total_is_ours(engine: Engine) -> None:
-    """SOAK_EXAMPLES asks for more than the usual 200 lives of 50 steps."""
+    """SOAK_EXAMPLES asks for more than the usual 60 lives of 50 steps."""
     Machine.engine = engine
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=int(os.environ.get("SOAK_EXAMPLES", "200")),
+            max_examples=int(os.environ.get("SOAK_EXAMPLES", "60")),
             stateful_step_count=50,
             deadline=None,
             database=None,

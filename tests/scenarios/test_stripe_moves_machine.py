@@ -256,12 +256,12 @@ class Moves(RuleBasedStateMachine):
 
 @pytest.mark.timeout(0)
 def test_each_unit_is_at_stripe_once_and_where_it_belongs(engine: Engine) -> None:
-    """SOAK_EXAMPLES asks for more than the usual 60 lives of 30 steps."""
+    """SOAK_EXAMPLES asks for more than the usual 30 lives of 30 steps."""
     Moves.engine = engine
     run_state_machine_as_test(
         Moves,
         settings=settings(
-            max_examples=int(os.environ.get("SOAK_EXAMPLES", "60")),
+            max_examples=int(os.environ.get("SOAK_EXAMPLES", "30")),
             stateful_step_count=30,
             deadline=None,
             database=None,

@@ -1,6 +1,6 @@
 """Metrics and customers: made at first sight, edited by name, and nothing else changed by it."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
@@ -112,7 +112,7 @@ def test_unique_counts_switched_on_late_are_completed(
     queue.close()
     while True:
         with unit_of_work(session):
-            if not unique.fill(session, tenant, "api_calls"):
+            if not unique.fill(session, tenant, "api_calls", now=datetime.now(UTC)):
                 break
     shown = client.put(url, json={"tenantId": tenant, "aggregation": "unique"}).get_json()
     assert shown["uniqueComplete"] is True

@@ -96,7 +96,7 @@ class Life:
             more = True
             while more:
                 with unit_of_work(self.session):
-                    more = unique.fill(self.session, self.tenant, name)
+                    more = unique.fill(self.session, self.tenant, name, now=self.clock.at)
 
     def wait(self, length: timedelta) -> None:
         self.clock.at += length

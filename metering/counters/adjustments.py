@@ -1,0 +1,492 @@
+"""Adjustments: what people decide about usage that no counter tells.
+
+Two kinds: set-aside `events`, proposed by themselves (see `proposals`), and a `delta`, a number of
+units of either sign. Only an approved one touches a total, and only with two of the dispositions:
+`apply` counts it in its own period, `carry_forward` as a number in the period that is open now.
+The others say how it is settled outside the meter: an invoice item, a credit note, or not at all.
+
+Every decision is one transaction under the tenant's lock, so that two people who press at once are
+told apart, and corrected totals never lag behind a decision.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from metering.catalog import metrics
+from metering.catalog.models import BillingPeriod
+from metering.catalog.period import Span, hour_of
+from metering.counters import corrections, usage
+from metering.counters.models import Adjustment, AdjustmentStep, SetAside
+from metering.counters.proposals import new_id
+from metering.errors import ConflictError, InvalidInputError, NotFoundError
+from metering.tenancy import locks
+from pricing.numbers import EXACT
+
+STATUSES = ("pending", "approved", "declined", "reverted")
+KINDS = ("events", "delta")
+# `late` and `backfill` are what is proposed; people give the others.
+REASONS = ("backfill", "correction", "promo", "credit", "manual", "late")
+COUNTED = ("apply", "carry_forward")
+DISPOSITIONS = (*COUNTED, "invoice_item", "credit_note", "write_off")
+ORIGINS = ("manual", "set_aside", "unbilled")
+MAX_NOTE = 2_000
+_INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A number of units to add to a customer's metric in the period that holds `instant`.
+
+    delta: not 0; less than 0 takes away.  instant: None: now.
+    """
+
+    customer_ref: str
+    metric: str
+    delta: Decimal
+    reason: str
+    instant: datetime | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which adjustments; None: whatever it is. after: (created_at, id) of the last one seen."""
+
+    status: str | None = None
+    customer_ref: str | None = None
+    metric: str | None = None
+    kind: str | None = None
+    reason: str | None = None
+    origin: str | None = None
+    period_start: datetime | None = None
+    after: tuple[datetime, str] | None = None
+    limit: int = 25
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an adjustment is of. events: how many, voided ones too; quantity: the sum of them, or
+    the delta."""
+
+    events: int
+    quantity: Decimal
+
+
+def id_of(request_key: str | None) -> str:
+    """A new id; the same for the same `Idempotency-Key`, so that a repetition finds the first."""
+    if request_key is None:
+        return new_id()
+    return f"adj_{hashlib.sha256(request_key.encode()).hexdigest()[:24]}"
+
+
+def create(
+    session: Session,
+    tenant_id: str,
+    adjustment_id: str,
+    wanted: Wanted,
+    *,
+    actor: str,
+    now: datetime,
+) -> Adjustment:
+    """Propose a delta; it counts once it is approved.
+
+    Raises: InvalidInputError for a delta of 0, an unknown reason or a period that has not begun;
+            NotFoundError for an unknown metric; ConflictError where the id has other content.
+    """
+    _check(wanted, now)
+    metrics.get(session, tenant_id, wanted.metric)
+    locks.lock(session, tenant_id)
+    period = _period(session, tenant_id, wanted, now)
+    known = _find(session, tenant_id, adjustment_id)
+    if known is not None:
+        same = (wanted.customer_ref, wanted.metric, wanted.delta, wanted.reason, wanted.note)
+        if same != (known.customer_ref, known.metric, known.delta, known.reason, known.note):
+            raise ConflictError("the Idempotency-Key was already used for another adjustment")
+        return known
+    made = Adjustment(
+        tenant_id=tenant_id,
+        adjustment_id=adjustment_id,
+        customer_ref=wanted.customer_ref,
+        metric=wanted.metric,
+        period_start=period.start_at,
+        kind="delta",
+        delta=wanted.delta,
+        reason=wanted.reason,
+        status="pending",
+        note=wanted.note,
+        origin="manual",
+        created_at=now,
+        created_by=actor,
+    )
+    session.add(made)
+    _write_down(session, made, "create", actor, wanted.note, now)
+    return made
+
+
+def _check(wanted: Wanted, now: datetime) -> None:
+    if not wanted.delta:
+        raise InvalidInputError("a delta of 0 changes nothing", pointer="/delta")
+    if wanted.reason not in REASONS:
+        raise InvalidInputError(f"must be one of {', '.join(REASONS)}", pointer="/reason")
+    if wanted.instant is not None and wanted.instant > now:
+        raise InvalidInputError("the period has not begun", pointer="/periodStart")
+    _check_note(wanted.note)
+
+
+def _check_note(note: str | None) -> None:
+    if note is not None and len(note) > MAX_NOTE:
+        raise InvalidInputError(f"must be at most {MAX_NOTE} characters", pointer="/note")
+
+
+def _period(session: Session, tenant_id: str, wanted: Wanted, now: datetime) -> Span:
+    return corrections.period_at(
+        session, tenant_id, wanted.customer_ref, wanted.metric, wanted.instant or now
+    )
+
+
+def get(session: Session, tenant_id: str, adjustment_id: str) -> Adjustment:
+    """The adjustment, or NotFoundError."""
+    found = _find(session, tenant_id, adjustment_id)
+    if found is None:
+        raise NotFoundError(f"there is no adjustment {adjustment_id!r}")
+    return found
+
+
+def _find(session: Session, tenant_id: str, adjustment_id: str) -> Adjustment | None:
+    return session.scalar(
+        select(Adjustment)
+        .where(Adjustment.tenant_id == tenant_id, Adjustment.adjustment_id == adjustment_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def page(session: Session, tenant_id: str, wanted: Filter) -> Sequence[Adjustment]:
+    """The latest first; one more than `limit` where there are more."""
+    equal = {
+        Adjustment.status: wanted.status,
+        Adjustment.customer_ref: wanted.customer_ref,
+        Adjustment.metric: wanted.metric,
+        Adjustment.kind: wanted.kind,
+        Adjustment.reason: wanted.reason,
+        Adjustment.origin: wanted.origin,
+        Adjustment.period_start: wanted.period_start,
+    }
+    statement = select(Adjustment).where(
+        Adjustment.tenant_id == tenant_id,
+        *(column == value for column, value in equal.items() if value is not None),
+    )
+    place = tuple_(Adjustment.created_at, Adjustment.adjustment_id)
+    if wanted.after is not None:
+        statement = statement.where(place < wanted.after)
+    latest = (Adjustment.created_at.desc(), Adjustment.adjustment_id.desc())
+    return session.scalars(statement.order_by(*latest).limit(wanted.limit + 1)).all()
+
+
+def contents(
+    session: Session, tenant_id: str, adjustments: Sequence[Adjustment]
+) -> dict[str, Content]:
+    """What each of them is of, by id."""
+    found = {one.adjustment_id: Content(0, one.delta or Decimal(0)) for one in adjustments}
+    ids = [one.adjustment_id for one in adjustments if one.kind == "events"]
+    if ids:
+        rows = session.execute(
+            select(SetAside.adjustment_id, func.count(), func.sum(SetAside.quantity))
+            .where(SetAside.tenant_id == tenant_id, SetAside.adjustment_id.in_(ids))
+            .group_by(SetAside.adjustment_id)
+        )
+        found |= {str(row[0]): Content(row[1], row[2]) for row in rows}
+    return found
+
+
+def events_of(
+    session: Session, tenant_id: str, adjustment_id: str, *, after: str = "", limit: int = 100
+) -> Sequence[SetAside]:
+    """Its set-aside events by key, those beyond `after`."""
+    return session.scalars(
+        select(SetAside)
+        .where(
+            SetAside.tenant_id == tenant_id,
+            SetAside.adjustment_id == adjustment_id,
+            SetAside.idempotency_key > after,
+        )
+        .order_by(SetAside.idempotency_key)
+        .limit(limit)
+    ).all()
+
+
+def steps(session: Session, tenant_id: str, adjustment_id: str) -> Sequence[AdjustmentStep]:
+    """What was done to it, the first first."""
+    return session.scalars(
+        select(AdjustmentStep)
+        .where(AdjustmentStep.tenant_id == tenant_id, AdjustmentStep.adjustment_id == adjustment_id)
+        .order_by(AdjustmentStep.number)
+    ).all()
+
+
+def approve(
+    session: Session,
+    tenant_id: str,
+    adjustment_id: str,
+    *,
+    disposition: str = "apply",
+    note: str | None = None,
+    actor: str,
+    now: datetime,
+) -> Adjustment:
+    """Decide that it counts, or how else it is settled. One that was declined or reverted may be
+    approved after all.
+
+    Raises: ConflictError where it is approved already, where its invoice is final and it is to be
+            applied all the same, and where the total would be less than nothing.
+    """
+    if disposition not in DISPOSITIONS:
+        raise InvalidInputError(f"must be one of {', '.join(DISPOSITIONS)}", pointer="/disposition")
+    adjustment = _decide(session, tenant_id, adjustment_id, note)
+    if adjustment.status == "approved":
+        raise ConflictError(f"it was approved by {adjustment.decided_by} already")
+    if disposition == "apply":
+        _check_appliable(session, adjustment)
+    _approve(session, adjustment, disposition, now)
+    adjustment.decided_at, adjustment.decided_by = now, actor
+    _write_down(session, adjustment, f"approve: {disposition}", actor, note, now)
+    return adjustment
+
+
+def decline(
+    session: Session,
+    tenant_id: str,
+    adjustment_id: str,
+    *,
+    note: str | None = None,
+    actor: str,
+    now: datetime,
+) -> Adjustment:
+    """Decide that it does not count. Raises: ConflictError unless it is pending."""
+    adjustment = _decide(session, tenant_id, adjustment_id, note)
+    if adjustment.status != "pending":
+        raise ConflictError(f"it is {adjustment.status}, not pending")
+    adjustment.status = "declined"
+    adjustment.decided_at, adjustment.decided_by = now, actor
+    _write_down(session, adjustment, "decline", actor, note, now)
+    return adjustment
+
+
+def revert(
+    session: Session,
+    tenant_id: str,
+    adjustment_id: str,
+    *,
+    note: str | None = None,
+    actor: str,
+    now: datetime,
+) -> Adjustment:
+    """Take an approval back, exactly once. Raises: ConflictError unless it is approved."""
+    adjustment = _decide(session, tenant_id, adjustment_id, note)
+    if adjustment.status != "approved":
+        raise ConflictError(f"it is {adjustment.status}, not approved")
+    spans = _spans(session, adjustment)
+    adjustment.status = "reverted"
+    adjustment.decided_at, adjustment.decided_by = now, actor
+    _refresh(session, adjustment, spans, now)
+    _check_totals(session, adjustment, spans)
+    _write_down(session, adjustment, "revert", actor, note, now)
+    return adjustment
+
+
+def _decide(session: Session, tenant_id: str, adjustment_id: str, note: str | None) -> Adjustment:
+    _check_note(note)
+    locks.lock(session, tenant_id)
+    return get(session, tenant_id, adjustment_id)
+
+
+def _check_appliable(session: Session, adjustment: Adjustment) -> None:
+    others = "carry_forward, invoice_item, credit_note or write_off"
+    if adjustment.origin == "unbilled":
+        raise ConflictError(
+            f"Stripe and the total have it already, only no invoice: choose {others}",
+            pointer="/disposition",
+        )
+    invoice = session.execute(
+        select(BillingPeriod.invoice_id, BillingPeriod.final_at).where(
+            BillingPeriod.tenant_id == adjustment.tenant_id,
+            BillingPeriod.customer_ref == adjustment.customer_ref,
+            BillingPeriod.metric == adjustment.metric,
+            BillingPeriod.start_at == adjustment.period_start,
+            BillingPeriod.final_at.is_not(None),
+        )
+    ).first()
+    if invoice is not None:
+        raise ConflictError(
+            f"the invoice {invoice.invoice_id} of this period has been final since"
+            f" {invoice.final_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC and can bill nothing more:"
+            f" choose {others}",
+            pointer="/disposition",
+        )
+
+
+def _approve(session: Session, adjustment: Adjustment, disposition: str, now: datetime) -> None:
+    adjustment.segment_start = adjustment.carried = None
+    if disposition == "carry_forward":
+        adjustment.carried = _effect(session, adjustment, now).difference
+        adjustment.segment_start = _hour_within(_current(session, adjustment, now), now)
+    elif disposition == "apply" and adjustment.kind == "delta":
+        own = _span_at(session, adjustment, adjustment.period_start)
+        adjustment.segment_start = _hour_within(own, now)
+    adjustment.status, adjustment.disposition = "approved", disposition
+    spans = _spans(session, adjustment)
+    _refresh(session, adjustment, spans, now)
+    _check_totals(session, adjustment, spans)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the total of an adjustment's period is without it, and what it is or would be with it
+    applied; by the metric's own aggregation."""
+
+    without: Decimal
+    applied: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        return EXACT.subtract(self.applied, self.without)
+
+
+class _TriedError(Exception):
+    """Ends a trial: what was tried is rolled back."""
+
+
+def effect(session: Session, tenant_id: str, adjustment_id: str, *, now: datetime) -> Effect:
+    """What it does to its period's total, or would if it were applied. Changes nothing."""
+    locks.lock(session, tenant_id)
+    return _effect(session, get(session, tenant_id, adjustment_id), now)
+
+
+def _effect(session: Session, adjustment: Adjustment, now: datetime) -> Effect:
+    """By trying both under a savepoint: whatever the aggregation, it is exact."""
+    read = []
+    own = _span_at(session, adjustment, adjustment.period_start)
+    try:
+        with session.begin_nested():
+            for status, disposition in (("declined", None), ("approved", "apply")):
+                adjustment.status, adjustment.disposition = status, disposition
+                adjustment.carried = None
+                is_number = adjustment.kind == "delta" and status == "approved"
+                adjustment.segment_start = _hour_within(own, now) if is_number else None
+                _refresh(session, adjustment, [own], now)
+                read.append(_total(session, adjustment, own))
+            raise _TriedError
+    except _TriedError:
+        session.refresh(adjustment)
+    return Effect(*read)
+
+
+def _total(session: Session, adjustment: Adjustment, span: Span) -> Decimal:
+    return usage.total(
+        session, adjustment.tenant_id, adjustment.customer_ref, adjustment.metric, span.start_at
+    )
+
+
+def _check_totals(session: Session, adjustment: Adjustment, spans: Sequence[Span]) -> None:
+    """No number that people approve makes a total less than nothing."""
+    for span in spans:
+        total = _total(session, adjustment, span)
+        if total < 0:
+            raise ConflictError(
+                f"the total of {adjustment.metric} in the period from"
+                f" {span.start_at.astimezone(UTC):%Y-%m-%d} would be {total:f}, less than nothing"
+            )
+
+
+def _current(session: Session, adjustment: Adjustment, now: datetime) -> Span:
+    return _span_at(session, adjustment, now)
+
+
+def _span_at(session: Session, adjustment: Adjustment, instant: datetime) -> Span:
+    return corrections.period_at(
+        session, adjustment.tenant_id, adjustment.customer_ref, adjustment.metric, instant
+    )
+
+
+def _hour_within(span: Span, now: datetime) -> datetime:
+    """The latest hour of the period that has begun: where a number counts, so that Stripe is told
+    of it with a stamp that is neither ahead nor older than it must be."""
+    return max(hour_of(min(now, span.end_at - _INSTANT)), span.start_at)
+
+
+def _spans(session: Session, adjustment: Adjustment) -> list[Span]:
+    """The periods whose totals an approved adjustment is part of."""
+    if adjustment.disposition not in COUNTED:
+        return []
+    instants = {adjustment.segment_start} if adjustment.segment_start is not None else set()
+    if adjustment.kind == "events" and adjustment.disposition == "apply":
+        instants = set(
+            session.scalars(
+                select(SetAside.period_start)
+                .where(
+                    SetAside.tenant_id == adjustment.tenant_id,
+                    SetAside.adjustment_id == adjustment.adjustment_id,
+                )
+                .distinct()
+            )
+        )
+    return sorted({_span_at(session, adjustment, instant) for instant in instants})
+
+
+def _refresh(
+    session: Session, adjustment: Adjustment, spans: Sequence[Span], now: datetime
+) -> None:
+    for span in spans:
+        corrections.refresh(
+            session,
+            adjustment.tenant_id,
+            adjustment.customer_ref,
+            adjustment.metric,
+            span,
+            now=now,
+        )
+
+
+def _write_down(
+    session: Session,
+    adjustment: Adjustment,
+    action: str,
+    actor: str,
+    note: str | None,
+    now: datetime,
+) -> None:
+    session.flush()
+    latest = session.scalar(
+        select(func.max(AdjustmentStep.number)).where(
+            AdjustmentStep.tenant_id == adjustment.tenant_id,
+            AdjustmentStep.adjustment_id == adjustment.adjustment_id,
+        )
+    )
+    session.add(
+        AdjustmentStep(
+            tenant_id=adjustment.tenant_id,
+            adjustment_id=adjustment.adjustment_id,
+            number=(latest or 0) + 1,
+            action=action,
+            actor=actor,
+            note=note,
+            taken_at=now,
+        )
+    )
+    session.flush()
+
+
+def pending(session: Session, tenant_id: str, customer_ref: str | None = None) -> int:
+    """How many wait for a decision."""
+    waiting = select(func.count()).where(
+        Adjustment.tenant_id == tenant_id, Adjustment.status == "pending"
+    )
+    if customer_ref is not None:
+        waiting = waiting.where(Adjustment.customer_ref == customer_ref)
+    return session.scalar(waiting) or 0

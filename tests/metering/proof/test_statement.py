@@ -2,8 +2,9 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,15 +17,18 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span
-from metering.counters import fold, unique, usage
+from metering.counters import adjustments, fold, standing, unique, usage, voids
 from metering.counters.models import Adjustment, DeadLetter, SetAside, Void
 from metering.database import unit_of_work
 from metering.errors import ConflictError
 from metering.ledger import append
-from metering.proof import frame, statement
+from metering.ledger.models import Event
+from metering.proof import frame, statement, trail
 from metering.proof.frame import Frame
 from metering.proof.moment import Moment
+from metering.proof.trail import Calling
 from metering.tenancy import tenants
+from pricing.numbers import plain
 from pricing.price import from_config
 from tests.metering.proof.statements import check, seal
 from tests.stripe_setup import Connected, add_mapping
@@ -355,7 +359,74 @@ def fill(session: Session, tenant: str, metric: str) -> None:
     more = True
     while more:
         with unit_of_work(session):
-            more = unique.fill(session, tenant, metric)
+            more = unique.fill(session, tenant, metric, now=LATER)
+
+
+@settings(
+    max_examples=10, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(data=st.data())
+def test_the_totals_are_those_shown_whatever_was_decided(
+    engine: Engine, data: st.DataObject
+) -> None:
+    """Voids, approved late usage and deltas, by each aggregation."""
+    step, now = step_of(engine), datetime(2026, 11, 20, tzinfo=UTC)
+    names = ("sum", "count", "max", "last", "unique")
+    with Session(engine) as session:
+        tenant = f"p-{random.SystemRandom().getrandbits(64):016x}"
+        with unit_of_work(session):
+            tenants.create(session, tenant, mode="test", now=now)
+            for name in names:
+                changes = {"aggregation": name, "late_policy": "age", "lateness_seconds": 3600}
+                metrics.edit(session, tenant, name, changes, now=now)
+        for name in names:
+            fill(session, tenant, name)
+        chance = random.Random(data.draw(st.integers(0, 10**6)))
+        keys = []
+        for i in range(chance.randrange(5, 40)):
+            at = NOVEMBER.start_at + timedelta(seconds=chance.randrange(19 * 86_400))
+            keys.append(f"k{i}")
+            late = chance.choice([timedelta(minutes=1), timedelta(hours=3)])
+            put(session, tenant, [
+                entry(keys[-1], chance.randrange(1, 100), at, metric=chance.choice(names),
+                      resource=chance.choice([None, "a", "b"]))
+            ], now=at + late)  # fmt: skip
+        fold_all(session, tenant)
+        for adjustment in list(session.query(Adjustment).filter_by(tenant_id=tenant)):
+            if chance.random() < 0.6:
+                # What would make a total less than nothing is refused.
+                with suppress(ConflictError), unit_of_work(session):
+                    adjustments.approve(
+                        session, tenant, adjustment.adjustment_id, actor="ann", now=now,
+                        disposition=chance.choice(["apply", "carry_forward", "credit_note"]),
+                    )  # fmt: skip
+        for name in names:
+            with unit_of_work(session):
+                wanted = adjustments.Wanted(
+                    "cus_1", name, Decimal(chance.randrange(1, 9)), "credit"
+                )
+                name_of = adjustments.id_of(None)
+                made = adjustments.create(session, tenant, name_of, wanted, actor="ann", now=now)
+                if chance.random() < 0.5:
+                    adjustments.approve(session, tenant, made.adjustment_id, actor="ann", now=now)
+        for key in chance.sample(keys, 3):
+            with unit_of_work(session):
+                voids.void(session, tenant, key, reason="wrong", actor="ann", now=now)
+        shown = usage.of_customer(session, tenant, "cus_1", NOVEMBER, now=now)
+        session.rollback()
+        records = written(step, fixed(step, tenant, now=now))
+        totals = {each["metric"]: each["value"] for each in of_type(records, "total")}
+        assert totals == {metric.metric: plain(metric.value) for metric in shown.metrics}
+        assert check(seal(records)).problems == []
+        with step() as one:
+            found = one.query(Event).filter_by(tenant_id=tenant).all()
+            listed = standing.of_events(one, tenant, found)
+        assert {each["id"]: each["status"] for each in of_type(records, "event")} == listed
+        for key in keys:
+            walked = trail.walk(session, tenant, key, Calling(None, {}), now=now)
+            assert walked.status == listed[key]
+            session.rollback()
 
 
 def test_an_incomplete_unique_count_is_not_stated(

@@ -9,6 +9,7 @@ is passed on. A slow back-test so never stalls a fold. Scaled apart, each kind t
 entry of its own.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,9 @@ def run_kind(kind: str) -> None:
         config().redis_url, verify_tls=config().redis_tls_verify, timeout_seconds=None
     )
     worker_class = Worker if kind == queues.BULK else _QuietWorker
+    # What lives for ever is looked through no more: each fork would make its own copy of it.
+    gc.collect()
+    gc.freeze()
     while True:
         try:
             worker = worker_class(

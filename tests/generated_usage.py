@@ -75,7 +75,9 @@ def lines(rows: int, seed: int, written: Written) -> Iterator[str]:
         cells = _cells(chance, i)
         if dice < 0.01:
             kind = kinds[i % len(kinds)]
-            text = BROKEN[kind].format(**cells)
+            # A broken line over two lines would be two, or one: that is tests/metering's matter.
+            plain = cells["resource"].partition('"')[0]
+            text = BROKEN[kind].format(**cells | {"resource": plain})
             written.broken[line] = kind
         elif dice < 0.03 and earlier:
             text, _ = chance.choice(earlier)

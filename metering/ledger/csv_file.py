@@ -109,8 +109,8 @@ class _Records:
                 for row in reader:
                     after = begin + reader.line_num
                     if row:
-                        is_odd = after > first + 1 and len(row) != self._width
-                        if is_odd and self._hold_records(first + 1, after):
+                        is_suspect = after > first + 1 and len(row) != self._width
+                        if is_suspect and self._hold_records(first + 1, after):
                             break
                         self.read = after
                         yield first, row

@@ -150,6 +150,16 @@ class Stack:
         finally:
             connection.close()
 
+    def put_file(self, path: str, body: bytes) -> tuple[int, Any]:
+        """Send a CSV: (status, decoded JSON)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("PUT", path, body, {"Content-Type": "text/csv"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
     def ingest(self, events: list[dict[str, Any]]) -> dict[str, Any]:
         """Ingest as a good client does: the same bytes again until they are answered with 200."""
 

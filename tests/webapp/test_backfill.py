@@ -344,3 +344,14 @@ def test_the_list_is_paged_and_ids_are_ones_own(
                         headers=bearer(weak))  # fmt: skip
     assert "events:write" in assert_problem(refused, 403)
     assert shut.get(f"{URL}/{made[0]}", headers=bearer(weak)).status_code == 200
+
+
+def test_the_sandboxes_door_is_as_shut_for_files_as_for_json(
+    client: FlaskClient, tenant: str
+) -> None:
+    # What a page of another site can send without being asked for it stays out.
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert_problem(send(client, tenant, b"x", kind), 401)
+    elsewhere = {"headers": {"Origin": "https://elsewhere.example"}}
+    assert_problem(send(client, tenant, csv_of(1), **elsewhere), 401)
+    assert send(client, tenant, csv_of(1)).status_code == 202

@@ -14,6 +14,7 @@ _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 # Werkzeug takes no length for the app's usual one.
 _UNBOUNDED = 2**62
+_ENDED = "The connection ended before the file did."
 
 
 class BrokenError(Exception):
@@ -67,7 +68,7 @@ def of_request(request: Request) -> Source:
             415, "Only gzip is understood as Content-Encoding.", headers={"Accept-Encoding": "gzip"}
         )
     request.max_content_length = _UNBOUNDED
-    pieces = _pieces(request.stream)
+    pieces = _pieces(request.stream, request.content_length)
     return Source(pieces if encoding == "identity" else gunzip(pieces))
 
 
@@ -77,11 +78,20 @@ def of_file(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+def _pieces(stream: IO[bytes], announced: int | None) -> Iterator[bytes]:
+    """The body as it was sent. announced: its length, unless it is sent in chunks.
+
+    Not every server says that a connection ended before the body did: some let the body just end.
+    """
+    count = 0
     try:
-        yield from of_file(stream)
+        for piece in of_file(stream):
+            count += len(piece)
+            yield piece
     except (ClientDisconnected, OSError):
-        raise BrokenError("The connection ended before the file did.") from None
+        raise BrokenError(_ENDED) from None
+    if announced is not None and count < announced:
+        raise BrokenError(_ENDED)
 
 
 def gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -258,9 +258,10 @@ def detail(
     decision: Decision,
     steps: Sequence[AdjustmentStep],
     aggregation: str,
+    name: str | None,
     now: datetime,
 ) -> Detail:
-    """Everything about it but its events."""
+    """Everything about it but its events. name: the customer's."""
     became = words.DISPOSITIONS[one.disposition][0] if one.disposition else None
     is_carried = one.status == "approved" and one.disposition == "carry_forward"
     effects = [_effect("In its own period", decision.own)]
@@ -268,7 +269,7 @@ def detail(
         effects.append(_effect("Carried forward", decision.carried))
     return Detail(
         id=one.adjustment_id,
-        happened=words.happened(one, content.events, place.own),
+        happened=words.happened(one, content.events, place.own, name),
         summary=_summary(one, decision),
         status=words.STATUSES[one.status],
         became=became if one.status == "approved" else None,

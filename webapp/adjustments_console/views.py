@@ -12,7 +12,7 @@ from flask import Blueprint, g, redirect, request
 from flask.typing import ResponseReturnValue
 
 from metering.billing import at_stake
-from metering.catalog import metrics
+from metering.catalog import customers, metrics
 from metering.counters import adjustments, bounds
 from metering.counters.adjustments import Filter
 from metering.counters.models import Adjustment
@@ -203,6 +203,7 @@ def _one(
     more = None
     if len(rows) > EVENT_ROWS:
         more = visitor.link(path, urlencode({"events": cursor.write((page[-1].idempotency_key,))}))
+    known = customers.find(session, tenant_id, found.customer_ref)
     detail = presenters.detail(
         found,
         adjustments.contents(session, tenant_id, [found])[adjustment_id],
@@ -210,6 +211,7 @@ def _one(
         at_stake.of(session, tenant_id, found, now=g.now),
         adjustments.steps(session, tenant_id, adjustment_id),
         metrics.get(session, tenant_id, found.metric).aggregation,
+        known.name if known is not None else None,
         g.now,
     )
     return pages.render(

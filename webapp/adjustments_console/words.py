@@ -98,9 +98,10 @@ def change(of: Money) -> str | None:
     return shown.change(of.difference, of.currency)
 
 
-def happened(one: Adjustment, events: int, place: Place) -> str:
-    """What it is of, and why it is there."""
-    named, span = f"{one.metric} for {one.customer_ref}", period(place.span)
+def happened(one: Adjustment, events: int, place: Place, name: str | None) -> str:
+    """What it is of, and why it is there. name: the customer's, where there is one."""
+    whose = one.customer_ref if name is None else f"{name} ({one.customer_ref})"
+    named, span = f"{one.metric} for {whose}", period(place.span)
     if one.kind == "events":
         told = f"{counted(events, 'event')} of {named} arrived"
         if one.arrived_on is not None:

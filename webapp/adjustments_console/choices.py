@@ -53,7 +53,7 @@ def _apply(one: Adjustment, decision: Decision, place: Place) -> Choice:
             f"The invoice of this period has been final since {words.day(place.final_at)} and can"
             " bill nothing more."
         )
-    says = f"{_capital(words.becomes(decision.own))}. Stripe is told of the difference."
+    says = f"{_capital(words.total(decision.own, 'becomes'))}. Stripe is told of the difference."
     return Choice(
         "apply", words.DISPOSITIONS["apply"][1], says, words.change(decision.own.money), refused
     )
@@ -61,7 +61,7 @@ def _apply(one: Adjustment, decision: Decision, place: Place) -> Choice:
 
 def _carry_forward(decision: Decision) -> Choice:
     own, carried = words.period(decision.own.span), decision.carried
-    says = f"{_capital(words.becomes(carried))}."
+    says = f"{_capital(words.total(carried, 'becomes'))}."
     if decision.own.span != carried.span:
         says += f" {own} stays as it is."
     return Choice(

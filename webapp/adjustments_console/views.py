@@ -20,7 +20,7 @@ from metering.database import unit_of_work
 from metering.errors import ConflictError, DomainError, InvalidInputError, NotFoundError
 from webapp import auth, cursor, pages
 from webapp.adjustments.views import READ, WRITE, checked
-from webapp.adjustments_console import form, presenters, words
+from webapp.adjustments_console import detail, form, presenters, words
 from webapp.adjustments_console.presenters import Waiting
 from webapp.extensions import db
 from webapp.pages import Visitor
@@ -204,7 +204,7 @@ def _one(
     if len(rows) > EVENT_ROWS:
         more = visitor.link(path, urlencode({"events": cursor.write((page[-1].idempotency_key,))}))
     known = customers.find(session, tenant_id, found.customer_ref)
-    detail = presenters.detail(
+    shown = detail.of(
         found,
         adjustments.contents(session, tenant_id, [found])[adjustment_id],
         bounds.of_adjustments(session, tenant_id, [found], now=g.now)[adjustment_id],
@@ -218,8 +218,8 @@ def _one(
         "adjustments/one.html",
         status,
         visitor=visitor,
-        detail=detail,
-        events=presenters.events(session, tenant_id, page),
+        detail=shown,
+        events=detail.events_of(session, tenant_id, page),
         first=visitor.link(path) if after else None,
         more=more,
         decide=visitor.link(f"{path}/decide"),

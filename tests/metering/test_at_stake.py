@@ -1,4 +1,4 @@
-"""What a list says of the money is what each decision, tried, does."""
+"""What is said of the totals and the money is what each decision, tried, does."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -56,12 +56,16 @@ def test_the_list_agrees_with_each_by_itself(session: Session, waits: str) -> No
     stakes = at_stake.of_pending(session, waits, found, now=NOW)
     for one in found:
         own = at_stake.of(session, waits, one, now=NOW).own
+        tried = adjustments.effect(session, waits, one.adjustment_id, now=NOW)
+        session.rollback()
+        assert own.effect == tried
         assert stakes[one.adjustment_id] == own.money
-        assert own.effect.difference == own.effect.applied - own.effect.without
         with unit_of_work(session):
             adjustments.approve(session, waits, one.adjustment_id, actor="me", now=NOW)
         after = at_stake.of(session, waits, one, now=NOW).own
         assert (after.effect, after.money) == (own.effect, own.money)
+        assert adjustments.effect(session, waits, one.adjustment_id, now=NOW) == tried
+        session.rollback()
         with unit_of_work(session):
             adjustments.revert(session, waits, one.adjustment_id, actor="me", now=NOW)
 

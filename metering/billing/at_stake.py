@@ -1,5 +1,9 @@
 """What a decision is worth: the totals that an adjustment changes, and what they cost before and
-after, by the one pricing function."""
+after, by the one pricing function.
+
+Where the totals follow from sums they are reckoned, however many events an adjustment is of; else
+it is tried both ways (see `adjustments.effect`), which takes the tenant's lock.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -68,11 +72,14 @@ class Decision:
 
 
 def of(session: Session, tenant_id: str, one: Adjustment, *, now: datetime) -> Decision:
-    """Both ways to count it, exactly, by trying them; changes nothing. Locks the tenant."""
+    """Both ways to count it, exactly; changes nothing."""
     place = bounds.of_adjustments(session, tenant_id, [one], now=now)[one.adjustment_id]
     own_price = _price(session, tenant_id, one, place.own.span)
-    effect = _effect(session, tenant_id, one, None, now)
-    billed = _effect(session, tenant_id, one, own_price.aggregation, now)
+    [row] = _totals(session, tenant_id, [one])
+    effect = _effect(session, one, row, row.aggregation, now)
+    billed = effect
+    if own_price.aggregation not in (None, row.aggregation):
+        billed = _effect(session, one, row, own_price.aggregation, now)
     own = Change(place.own.span, effect, _money(own_price, billed))
     if place.carried is not None and one.status == "approved":
         span, is_in, counts = place.carried.span, True, one.carried or ZERO
@@ -100,9 +107,7 @@ def of_pending(
     """
     places = bounds.of_adjustments(session, tenant_id, many, now=now)
     found = _prices(session, tenant_id, [(one, places[one.adjustment_id].own.span) for one in many])
-    parameters = {"tenant_id": tenant_id, "ids": [one.adjustment_id for one in many]}
-    rows = session.connection().exec_driver_sql(_TOTALS, parameters).all() if many else []
-    by_id, tried = {row.adjustment_id: row for row in rows}, 0
+    by_id, tried = {row.adjustment_id: row for row in _totals(session, tenant_id, many)}, 0
     stakes = {}
     for one in many:
         price, row = found[one.adjustment_id], by_id[one.adjustment_id]
@@ -113,7 +118,7 @@ def of_pending(
         effect = _reckoned(one, row, aggregation)
         if effect is None and tried < MOST_TRIED:
             tried += 1
-            effect = _effect(session, tenant_id, one, aggregation, now)
+            effect = _effect(session, one, row, aggregation, now)
         stakes[one.adjustment_id] = _money(price, effect) if effect else Money(why_not=_MANY)
     return stakes
 
@@ -129,31 +134,41 @@ def together(stakes: Sequence[Money]) -> list[tuple[Currency, int]]:
 
 
 def _effect(
-    session: Session, tenant_id: str, one: Adjustment, aggregation: str | None, now: datetime
+    session: Session, one: Adjustment, row: Any, aggregation: str | None, now: datetime
 ) -> Effect:
-    if one.origin != "unbilled":
-        return adjustments.effect(
-            session, tenant_id, one.adjustment_id, aggregation=aggregation, now=now
-        )
-    # Stripe took it and the total has it; it is only on no invoice.
-    key = tenant_id, one.customer_ref, one.metric
-    total = usage.total(session, *key, one.period_start, aggregation=aggregation)
-    return Effect(EXACT.subtract(total, one.delta or ZERO), total)
+    found = _reckoned(one, row, aggregation or row.aggregation)
+    if found is not None:
+        return found
+    key = one.tenant_id, one.adjustment_id
+    return adjustments.effect(session, *key, aggregation=aggregation, now=now)
 
 
 def _reckoned(one: Adjustment, row: Any, aggregation: str) -> Effect | None:
-    """What a pending one would do, where that follows from sums; None: only a trial tells."""
-    without = ZERO if row.event_count is None else reading(aggregation, row, row.unique_count)
+    """What it does, where that follows from sums; None: only a trial tells."""
+    total = ZERO if row.event_count is None else reading(aggregation, row, row.unique_count)
+    is_in = one.status == "approved" and one.disposition == "apply"
+    # Of unbilled usage the total has it already: it is only on no invoice.
     if one.origin == "unbilled":
-        return Effect(EXACT.subtract(without, row.added), without)
+        is_in = True
     if one.kind == "delta" or aggregation == "sum":
-        return Effect(without, EXACT.add(without, row.added))
-    if aggregation == "count":
-        return Effect(without, EXACT.add(without, Decimal(row.events)))
-    if aggregation == "max":
-        more = max(ZERO, EXACT.subtract(row.greatest or ZERO, row.max_value or ZERO))
-        return Effect(without, EXACT.add(without, more))
-    return None
+        added = row.added
+    elif aggregation == "count":
+        added = Decimal(row.events)
+    elif aggregation == "max" and not is_in:
+        added = max(ZERO, EXACT.subtract(row.greatest or ZERO, row.max_value or ZERO))
+    else:
+        return None
+    if is_in:
+        return Effect(EXACT.subtract(total, added), total)
+    return Effect(total, EXACT.add(total, added))
+
+
+def _totals(session: Session, tenant_id: str, many: Sequence[Adjustment]) -> Sequence[Any]:
+    """Of each its period's aggregates, and what its events come to; one look at all of them."""
+    if not many:
+        return []
+    parameters = {"tenant_id": tenant_id, "ids": [one.adjustment_id for one in many]}
+    return session.connection().exec_driver_sql(_TOTALS, parameters).all()
 
 
 def _money(found: InForce, effect: Effect) -> Money:
@@ -177,12 +192,12 @@ def _prices(
     session: Session, tenant_id: str, many: Sequence[tuple[Adjustment, Span]]
 ) -> dict[str, InForce]:
     """By id; one statement for each customer's period."""
-    metrics: dict[tuple[str, Span], set[str]] = defaultdict(set)
+    wanted: dict[tuple[str, Span], set[str]] = defaultdict(set)
     for one, span in many:
-        metrics[one.customer_ref, span].add(one.metric)
+        wanted[one.customer_ref, span].add(one.metric)
     found = {
-        (ref, span): prices.in_force(session, tenant_id, ref, sorted(wanted), span)
-        for (ref, span), wanted in metrics.items()
+        (ref, span): prices.in_force(session, tenant_id, ref, sorted(names), span)
+        for (ref, span), names in wanted.items()
     }
     return {one.adjustment_id: found[one.customer_ref, span][one.metric] for one, span in many}
 
@@ -206,6 +221,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS events, sum(quantity) AS quantity, max(quantity) AS greatest
     FROM set_aside
     WHERE tenant_id = %(tenant_id)s AND adjustment_id = j.adjustment_id
+      AND period_start = j.period_start
       AND NOT EXISTS (SELECT 1 FROM voids v WHERE v.tenant_id = %(tenant_id)s
                       AND v.idempotency_key = set_aside.idempotency_key)
     OFFSET 0

@@ -31,3 +31,13 @@ def test_there_is_no_sum_of_nothing_nor_of_two_currencies() -> None:
     assert amounts.total([]) is None
     assert amounts.total([line, amounts.Amounts(yen, 1, 1, 1, 1)]) is None
     assert amounts.total([line, line]) == amounts.Amounts(dollars, 2, 4, 6, 8)
+
+
+@given(prices(), QUANTITIES)
+def test_a_total_below_zero_costs_what_nothing_does(price: Price, quantity: Decimal) -> None:
+    nothing, below = price.amount(Decimal(0)), -quantity
+    assert amounts.cost(price, below) == nothing
+    assert amounts.cost(price, quantity) == price.amount(quantity)
+    line = amounts.of_line(price, below, Band(below, below, quantity))
+    assert (line.current, line.projected) == (nothing, nothing)
+    assert line.low <= nothing <= line.high

@@ -1,6 +1,6 @@
 """Back-tests: every customer priced exactly once, whatever crashes; bounded, cancelled, refused."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,11 +12,13 @@ from metering import installation
 from metering.billing import backtest, outcomes, question
 from metering.billing.question import Wanted
 from metering.catalog import metrics
+from metering.counters import adjustments, voids
 from metering.database import unit_of_work
 from metering.errors import ConflictError, DomainError, InvalidInputError, NotFoundError
 from pricing import PricingError
 from pricing.backtest import Summary
 from tests.backtests import BASELINE, CANDIDATE, MONTHS, answered, ask, results, some_usage, use
+from tests.support import entry, fold_all, put
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +199,25 @@ def test_a_quantity_without_a_price_ends_it_and_is_named(
     assert found.error is not None
     assert found.error.startswith("api_calls of zoo: 1.111111e+118 units have no price")
     assert not results(session, tenant, asked.id)
+
+
+def test_a_total_below_zero_is_priced_as_nothing(
+    session: Session, tenant: str, now: datetime
+) -> None:
+    put(session, tenant, [entry("k", 100, "2026-05-10T12:00:00Z", customer="ann")], now=now)
+    fold_all(session, tenant)
+    month = datetime(2026, 5, 20, tzinfo=UTC)
+    wanted = adjustments.Wanted("ann", "api_calls", Decimal(-20), "credit", month)
+    with unit_of_work(session):
+        made = adjustments.create(
+            session, tenant, adjustments.id_of(None), wanted, actor="me", now=now
+        )
+        adjustments.approve(session, tenant, made.adjustment_id, actor="me", now=now)
+        voids.void(session, tenant, "k", reason="twice", actor="me", now=now)
+    asked = ask(session, tenant, now)
+    finish(session, tenant, asked.id, now)
+    assert backtest.get(session, tenant, asked.id).state == "done"
+    assert results(session, tenant, asked.id) == answered({("ann", "2026-05"): Decimal(0)})
 
 
 def test_one_that_never_gets_on_is_given_up(session: Session, tenant: str, now: datetime) -> None:

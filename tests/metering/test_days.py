@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering.billing import days, projection
@@ -17,8 +18,10 @@ from metering.billing.projection import Line
 from metering.catalog import mappings, metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span
+from metering.counters import adjustments, voids
 from metering.counters.usage import MetricUsage
 from metering.database import unit_of_work
+from metering.ledger.models import Event
 from pricing.price import Price, from_config
 from pricing.projection import exactly
 from tests.pricing.strategies import QUANTITIES, prices
@@ -144,6 +147,51 @@ def test_a_level_that_is_carried_over_costs_from_the_first_day_on(
     read(session, tenant, "api_calls", "max", carry_over=True)
     [line] = found(session, tenant).values()
     assert shown(line) == [(0, 0), (0, 0), (9, 900), *[(0, 0)] * 3]
+
+
+def test_days_hold_what_was_taken_off_and_put_back(session: Session, tenant: str) -> None:
+    """A credit lies on the day it is of, and days before it are what they were."""
+    used(session, tenant, (at(1), 40), (at(3), 20), (at(5), 2))
+    priced(session, tenant, "api_calls", unitPrice="1")
+    adjust(session, tenant, -30, at(4))
+    [line] = found(session, tenant, now=at(5)).values()
+    assert line.line.usage.value == 32
+    assert shown(line) == [(40, 4000), (0, 0), (20, 2000), (-30, -3000), (2, 200)]
+    with unit_of_work(session):
+        key = next(iter(session.scalars(select(Event.idempotency_key).where(
+            Event.tenant_id == tenant, Event.quantity == 40))))  # fmt: skip
+        voids.void(session, tenant, key, reason="twice", actor="me", now=NOW)
+    [line] = found(session, tenant, now=at(5)).values()
+    # The total is -8, and costs nothing.
+    assert shown(line) == [(0, 0), (0, 0), (20, 2000), (-30, -2000), (2, 0)]
+
+
+@pytest.mark.parametrize("delta", [-2, 3])
+def test_an_adjustment_of_a_maximum_is_no_days(session: Session, tenant: str, delta: int) -> None:
+    used(session, tenant, (at(1), 3), (at(4), 7))
+    read(session, tenant, "api_calls", "max")
+    priced(session, tenant, "api_calls", unitPrice="1")
+    adjust(session, tenant, delta, at(4))
+    projected = projection.project(session, tenant, "cus_1", None, now=at(5))
+    [line] = days.of_projection(session, tenant, "cus_1", projected, now=at(5))
+    assert shown(line) == [(3, 300), (0, 0), (0, 0), (7, 400), (0, delta * 100)]
+
+
+def test_an_adjustment_is_no_pace(session: Session, tenant: str) -> None:
+    used(session, tenant, (at(1, 0), 30), (at(3), 30))
+    adjust(session, tenant, -20, at(4))
+    now = datetime(2026, 11, 16, tzinfo=UTC)
+    [line] = projection.project(session, tenant, "cus_1", None, now=now).lines
+    assert (line.usage.value, line.projected.expected) == (40, 100)
+
+
+def adjust(session: Session, tenant: str, delta: int, when: datetime) -> None:
+    """Approve a delta while that hour was the last."""
+    by = {"actor": "me", "now": when}
+    wanted = adjustments.Wanted("cus_1", "api_calls", Decimal(delta), "credit", when)
+    with unit_of_work(session):
+        made = adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by)  # type: ignore[arg-type]
+        adjustments.approve(session, tenant, made.adjustment_id, **by)  # type: ignore[arg-type]
 
 
 def test_unique_counts_have_no_days(session: Session, tenant: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from metering.billing import mark
 from metering.catalog import customers, mappings, metrics
 from metering.catalog.mirror import StripePrice, SubscriptionItem
 from metering.catalog.models import BillingPeriod
-from metering.counters import unique
+from metering.counters import adjustments, unique, voids
+from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from pricing.price import from_config
 from tests.support import entry, fold_all, put
@@ -138,6 +140,67 @@ def test_a_dead_letter_changes_it(cus_1: Customer) -> None:
     assert cus_1.has_changed()
     cus_1.write("DELETE FROM unfolded WHERE tenant_id = :t")
     assert cus_1.has_changed()
+
+
+def test_every_decision_changes_it(cus_1: Customer) -> None:
+    """Also where no total changes: what is set aside is told, and so is what is decided of it."""
+    session, tenant = cus_1.session, cus_1.tenant
+    by: dict[str, Any] = {"actor": "me", "now": NOW}
+    for act in (voids.void, voids.restore, voids.void):
+        with unit_of_work(session):
+            act(session, tenant, "first", reason="r", **by)
+        assert cus_1.has_changed()
+    with unit_of_work(session):
+        voids.void(session, tenant, "first", reason="again", **by)
+    assert not cus_1.has_changed()
+    for disposition in ("apply", "carry_forward", "write_off"):
+        with unit_of_work(session):
+            wanted = Wanted("cus_1", "api_calls", Decimal(5), "credit", OCTOBER)
+            made = adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by)
+            known = made.adjustment_id
+        cus_1.has_changed()
+        with unit_of_work(session):
+            adjustments.approve(session, tenant, known, disposition=disposition, **by)
+        assert cus_1.has_changed()
+        with unit_of_work(session):
+            adjustments.revert(session, tenant, known, **by)
+        assert cus_1.has_changed()
+
+
+def test_decisions_about_late_events_change_it(cus_1: Customer) -> None:
+    session, tenant = cus_1.session, cus_1.tenant
+    with unit_of_work(session):
+        changes = {"late_policy": "age", "lateness_seconds": 0}
+        metrics.edit(session, tenant, "api_calls", changes, now=NOW)
+    cus_1.use("late", NOVEMBER)
+    cus_1.fold()
+    assert cus_1.has_changed()
+    by: dict[str, Any] = {"actor": "me", "now": NOW}
+    [found] = adjustments.page(session, tenant, adjustments.Filter())
+    known = found.adjustment_id
+    session.rollback()
+    for take in (
+        adjustments.decline, adjustments.approve, adjustments.revert, adjustments.approve
+    ):  # fmt: skip
+        with unit_of_work(session):
+            take(session, tenant, known, **by)
+        assert cus_1.has_changed()
+    with unit_of_work(session):
+        voids.void(session, tenant, "late", reason="r", **by)
+    assert cus_1.has_changed()
+
+
+def test_decisions_about_another_customer_do_not_change_it(cus_1: Customer) -> None:
+    session, tenant = cus_1.session, cus_1.tenant
+    cus_1.use("theirs", customer="cus_2")
+    cus_1.fold()
+    by: dict[str, Any] = {"actor": "me", "now": NOW}
+    with unit_of_work(session):
+        voids.void(session, tenant, "theirs", reason="r", **by)
+        wanted = Wanted("cus_2", "api_calls", Decimal(5), "credit")
+        made = adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by)
+        adjustments.approve(session, tenant, made.adjustment_id, **by)
+    assert not cus_1.has_changed()
 
 
 def test_a_mapping_changes_it_when_made_edited_and_ended(cus_1: Customer) -> None:

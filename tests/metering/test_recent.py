@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
-from metering.counters import recent
+from metering.counters import recent, voids
 from metering.counters.recent import Recent
 from metering.database import unit_of_work
 from tests.support import entry, fold_all, put
@@ -152,6 +152,21 @@ def test_the_list_ends_where_something_was_not_found(
     assert quantities(found(session, tenant)) == [6, 5]
     monkeypatch.setattr(recent, "BEFORE", 100)
     assert quantities(found(session, tenant)) == [6, 5, 4, 3, 1, 2]
+
+
+def test_a_voided_event_is_shown_as_taken_out_and_hides_nothing(
+    session: Session, tenant: str
+) -> None:
+    """The hour holds it still, so that all of the hour is found; an approved late one is none of
+    the hour's, and does not stand for one that was not found."""
+    used(session, tenant, *((n, NOW - HOUR - n * MINUTE) for n in (1, 2, 3)), (4, NOW - 3 * HOUR))
+    fold_all(session, tenant)
+    key = f"{{}}/2/{NOW - HOUR - 2 * MINUTE}"
+    with unit_of_work(session):
+        voids.void(session, tenant, key, reason="twice", actor="me", now=NOW)
+    listed = found(session, tenant)
+    assert quantities(listed) == [1, 2, 3, 4]
+    assert [event.status for event in listed] == ["counted", "voided", "counted", "counted"]
 
 
 def test_a_late_report_does_not_hide_what_came_before(session: Session, tenant: str) -> None:

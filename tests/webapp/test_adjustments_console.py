@@ -148,11 +148,12 @@ def test_its_page_says_what_happened_and_what_each_button_does(
     )
     assert "Applied, it changes the bill by +$12.00." in read
     assert (
-        "+$12.00 The total of November 2026 is 124 instead of 100, and costs $62.00 instead of"
+        "+$12.00 The total of November 2026 becomes 124 instead of 100, and costs $62.00 instead of"
         " $50.00." in read
     )
     assert (
-        "The total of December 2026 is 24 instead of 0, and costs $12.00 instead of $0.00." in read
+        "The total of December 2026 becomes 24 instead of 0, and costs $12.00 instead of $0.00."
+        in read
     )
     assert "You add an invoice item of $12.00" in read
     assert buttons(page) == dict.fromkeys(

@@ -1,6 +1,8 @@
 """POST /v1/events/void and restore: one event out of every total, and back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -82,3 +84,18 @@ def test_the_keys_own_name_stands_with_what_it_did(shut: FlaskClient, used: str,
     body = {"id": "a", "reason": "sent twice"}
     told = shut.post("/v1/events/void", json=body, headers=bearer(key)).get_json()
     assert told["actor"].startswith("key:")
+
+
+def test_pressed_by_several_at_once_it_is_voided_once(client: FlaskClient, used: str) -> None:
+    people = 4
+    barrier = Barrier(people)
+
+    def press(_: int) -> TestResponse:
+        own = client.application.test_client()
+        barrier.wait()
+        return say(own, "void", used, "b")
+
+    with ThreadPoolExecutor(people) as pool:
+        answers = [answer.get_json() for answer in pool.map(press, range(people))]
+    assert {answer["total"] for answer in answers} == {"15"}
+    assert [len(answer["steps"]) for answer in answers] == [1] * people

@@ -15,11 +15,13 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from metering.catalog import mappings, metrics
 from metering.catalog.models import BillingPeriod
-from metering.counters import unique
+from metering.counters import adjustments, unique, voids
+from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from metering.errors import DomainError
 from metering.tenancy import tenants
@@ -132,6 +134,46 @@ class Life:
                 )
             )  # fmt: skip
 
+    def void(self, chosen: int) -> None:
+        self.said_of_event(voids.void, chosen)
+
+    def restore(self, chosen: int) -> None:
+        self.said_of_event(voids.restore, chosen)
+
+    def said_of_event(self, act: Any, chosen: int) -> None:
+        keys = self.session.scalars(
+            text("SELECT idempotency_key FROM events WHERE tenant_id = :t ORDER BY 1"),
+            {"t": self.tenant},
+        ).all()
+        key = keys[chosen % len(keys)]
+        with unit_of_work(self.session):
+            act(self.session, self.tenant, key, reason="r", actor="me", now=self.clock.at)
+
+    def adjust(self, metric: str, back: timedelta, delta: Decimal) -> None:
+        wanted = Wanted("c1", metric, delta, "credit", self.clock.at - back)
+        with unit_of_work(self.session):
+            adjustments.create(
+                self.session, self.tenant, adjustments.id_of(None), wanted, actor="me",
+                now=self.clock.at,
+            )  # fmt: skip
+
+    def approve(self, chosen: int, disposition: str) -> None:
+        self.decide(adjustments.approve, chosen, disposition=disposition)
+
+    def revert(self, chosen: int) -> None:
+        self.decide(adjustments.revert, chosen)
+
+    def decide(self, take: Any, chosen: int, **how: str) -> None:
+        """One of those of which it can be."""
+        status = "approved" if take is adjustments.revert else "pending"
+        wanted = adjustments.Filter(status=status, limit=100)
+        found = [one.adjustment_id for one in adjustments.page(self.session, self.tenant, wanted)]
+        self.session.rollback()
+        if found:
+            known = found[chosen % len(found)]
+            with unit_of_work(self.session):
+                take(self.session, self.tenant, known, actor="me", now=self.clock.at, **how)
+
     # ---- what must hold
 
     def look(self) -> None:
@@ -200,6 +242,7 @@ BACK = st.one_of(
     st.just(timedelta(0)),
 )
 NAME = st.sampled_from(NAMES)
+CHOSEN = st.integers(0, 30)
 HAPPENS = st.one_of(
     st.tuples(st.just("use"), NAME, BACK, QUANTITIES, st.sampled_from(["a", "b", "c"])),
     st.tuples(st.just("use"), NAME, BACK, QUANTITIES, st.sampled_from(["a", "b", "c"])),
@@ -234,6 +277,16 @@ HAPPENS = st.one_of(
         st.sampled_from([{}, {}, {"customer_ref": "c1"}, {"is_shadow": True}]),
     ),
     st.tuples(st.just("end")),
+    st.tuples(st.just("void"), CHOSEN),
+    st.tuples(st.just("void"), CHOSEN),
+    st.tuples(st.just("restore"), CHOSEN),
+    st.tuples(st.just("adjust"), NAME, BACK, QUANTITIES | QUANTITIES.map(Decimal.__neg__)),
+    st.tuples(
+        st.just("approve"),
+        CHOSEN,
+        st.sampled_from(["apply", "apply", "apply", "carry_forward", "write_off"]),
+    ),
+    st.tuples(st.just("revert"), CHOSEN),
     st.tuples(
         st.just("bill"),
         NAME,

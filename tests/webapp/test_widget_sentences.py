@@ -20,10 +20,11 @@ from tests.webapp.widget_world import (
     line_days,
     page,
     price,
+    projection,
     spread,
     volume,
 )
-from webapp.widget import sentences, words
+from webapp.widget import sentences, statement, words
 from webapp.widget.figures import Figures
 
 SAY = Figures("en_US")
@@ -128,6 +129,41 @@ def test_a_carried_level_and_an_unfinished_count_are_said() -> None:
         "Users", SEATS, [], "users", "unique", value="4", more={"unique_complete": False}
     )
     assert words.INCOMPLETE in said(users)
+
+
+def test_what_is_an_adjustment_is_said() -> None:
+    def of(value: str, delta: int) -> list[str]:
+        more = {"delta": Decimal(delta)}
+        metric = Metric("c", price(unitPrice="0.01"), [], "calls", value=value, more=more)
+        return list(page(metric).rows[0].sentences)
+
+    assert "Includes an adjustment of +1 call." in of("101", 1)
+    assert "Includes an adjustment of \u221220 calls (credit)." in of("80", -20)
+    below = "Adjustments of \u221220 calls are more than was used: nothing of it is billed."
+    assert below in of("-8", -20)
+
+
+@pytest.mark.parametrize(
+    "of", [CALLS, SEATS, STORAGE, volume(("100", "0.5"), (None, "0.4")), TWO_FLAT]
+)
+def test_a_number_below_zero_is_shown_and_costs_what_nothing_does(of: Price) -> None:
+    more = {"delta": Decimal(-20)}
+    [below] = page(Metric("c", of, [12, -20], "calls", value="-8", more=more)).rows
+    [nothing] = page(Metric("c", of, [0], "calls")).rows
+    assert below.quantity == "\u22128"
+    assert (below.cost, below.sentences[0]) == (nothing.cost, nothing.sentences[0])
+
+
+def test_the_statement_notes_what_is_an_adjustment_and_what_is_set_aside() -> None:
+    more = {"delta": Decimal(-20)}
+    metric = Metric("c", price(unitPrice="0.01"), [12, -20], value="-8", set_aside=2, more=more)
+    *_, line, total = statement.rows(*projection([metric]))
+    assert line[6:9] == (Decimal(-8), Decimal("0.00"), "USD")
+    assert line[-1] == (
+        "includes an adjustment of -20; a quantity below zero is billed as 0;"
+        " 2 events came too late for the period and are set aside"
+    )
+    assert total[7] == Decimal("0.00")
 
 
 def test_included_is_a_word_and_nothing_to_pay_is_an_amount() -> None:

@@ -29,7 +29,10 @@ def choices(one: Adjustment, decision: Decision, place: Place) -> list[Choice]:
     """Those that make sense now, the usual one first."""
     if one.status == "approved":
         return [_revert(one, decision)]
-    found = [_apply(one, decision, place), _carry_forward(decision)]
+    found = [_apply(one, decision, place)]
+    # Carried into its own period it would only be applied.
+    if decision.own.span != decision.carried.span or found[0].refused is not None:
+        found.append(_carry_forward(decision))
     found += _outside(decision)
     if one.status == "pending":
         found.append(_DECLINE)
@@ -50,7 +53,7 @@ def _apply(one: Adjustment, decision: Decision, place: Place) -> Choice:
             f"The invoice of this period has been final since {words.day(place.final_at)} and can"
             " bill nothing more."
         )
-    says = f"{_capital(words.becomes(decision.own))}. Stripe is told of the difference."
+    says = f"{_capital(words.total(decision.own, 'becomes'))}. Stripe is told of the difference."
     return Choice(
         "apply", words.DISPOSITIONS["apply"][1], says, words.change(decision.own.money), refused
     )
@@ -58,7 +61,7 @@ def _apply(one: Adjustment, decision: Decision, place: Place) -> Choice:
 
 def _carry_forward(decision: Decision) -> Choice:
     own, carried = words.period(decision.own.span), decision.carried
-    says = f"{_capital(words.becomes(carried))}."
+    says = f"{_capital(words.total(carried, 'becomes'))}."
     if decision.own.span != carried.span:
         says += f" {own} stays as it is."
     return Choice(
@@ -73,21 +76,28 @@ def _carry_forward(decision: Decision) -> Choice:
 def _outside(decision: Decision) -> list[Choice]:
     """Settled by hand in Stripe, or not at all."""
     money = decision.own.money
-    worth = words.money(abs(money.difference), money) if money.difference is not None else None
+    worth = words.money(abs(money.difference), money) if money.difference else None
     of = f" of {worth}" if worth else ""
     is_credit = decision.own.effect.difference < 0
-    item = f"You add an invoice item{of} for the customer in Stripe; no total changes here."
-    note = f"You give the customer a credit note{of} in Stripe; no total changes here."
-    off = f"Nobody pays{' the ' + worth if worth else ' for it'}; no total changes."
     if is_credit:
-        off = f"The customer gets nothing back{of}; no total changes."
+        less = f" of {shown.MINUS}{worth}" if worth else ""
+        item = f"You add an invoice item{less} to the customer's next invoice in Stripe"
+        note = f"You give the customer a credit note{of} in Stripe"
+        off = f"The customer gets nothing{of} back"
+    else:
+        item = f"You add an invoice item{of} to the customer's next invoice in Stripe"
+        note = "You settle it by a credit note in Stripe, which lowers what the customer pays"
+        off = f"Nobody pays {'the ' + worth if worth else 'for it'}"
     found = [
-        Choice("invoice_item", words.DISPOSITIONS["invoice_item"][1], item, None),
-        Choice("credit_note", words.DISPOSITIONS["credit_note"][1], note, None),
+        Choice("invoice_item", words.DISPOSITIONS["invoice_item"][1], item + _HERE, None),
+        Choice("credit_note", words.DISPOSITIONS["credit_note"][1], note + _HERE, None),
     ]
     if is_credit:
         found.reverse()
-    return [*found, Choice("write_off", words.DISPOSITIONS["write_off"][1], off, None)]
+    return [*found, Choice("write_off", words.DISPOSITIONS["write_off"][1], off + _HERE, None)]
+
+
+_HERE = "; no total changes here."
 
 
 def _revert(one: Adjustment, decision: Decision) -> Choice:

@@ -12,7 +12,7 @@ from flask import Blueprint, g, redirect, request
 from flask.typing import ResponseReturnValue
 
 from metering.billing import at_stake
-from metering.catalog import metrics
+from metering.catalog import customers, metrics
 from metering.counters import adjustments, bounds
 from metering.counters.adjustments import Filter
 from metering.counters.models import Adjustment
@@ -20,7 +20,7 @@ from metering.database import unit_of_work
 from metering.errors import ConflictError, DomainError, InvalidInputError, NotFoundError
 from webapp import auth, cursor, pages
 from webapp.adjustments.views import READ, WRITE, checked
-from webapp.adjustments_console import form, presenters, words
+from webapp.adjustments_console import detail, form, presenters, words
 from webapp.adjustments_console.presenters import Waiting
 from webapp.extensions import db
 from webapp.pages import Visitor
@@ -203,21 +203,23 @@ def _one(
     more = None
     if len(rows) > EVENT_ROWS:
         more = visitor.link(path, urlencode({"events": cursor.write((page[-1].idempotency_key,))}))
-    detail = presenters.detail(
+    known = customers.find(session, tenant_id, found.customer_ref)
+    shown = detail.of(
         found,
         adjustments.contents(session, tenant_id, [found])[adjustment_id],
         bounds.of_adjustments(session, tenant_id, [found], now=g.now)[adjustment_id],
         at_stake.of(session, tenant_id, found, now=g.now),
         adjustments.steps(session, tenant_id, adjustment_id),
         metrics.get(session, tenant_id, found.metric).aggregation,
+        known.name if known is not None else None,
         g.now,
     )
     return pages.render(
         "adjustments/one.html",
         status,
         visitor=visitor,
-        detail=detail,
-        events=presenters.events(session, tenant_id, page),
+        detail=shown,
+        events=detail.events_of(session, tenant_id, page),
         first=visitor.link(path) if after else None,
         more=more,
         decide=visitor.link(f"{path}/decide"),

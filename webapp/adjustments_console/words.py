@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from metering.billing.at_stake import Change, Money
 from metering.catalog.period import Span, calendar_month
+from metering.counters import adjustments
 from metering.counters.bounds import Place
 from metering.counters.models import Adjustment
 from webapp import shown
@@ -98,9 +99,10 @@ def change(of: Money) -> str | None:
     return shown.change(of.difference, of.currency)
 
 
-def happened(one: Adjustment, events: int, place: Place) -> str:
-    """What it is of, and why it is there."""
-    named, span = f"{one.metric} for {one.customer_ref}", period(place.span)
+def happened(one: Adjustment, events: int, place: Place, name: str | None) -> str:
+    """What it is of, and why it is there. name: the customer's, where there is one."""
+    whose = one.customer_ref if name is None else f"{name} ({one.customer_ref})"
+    named, span = f"{one.metric} for {whose}", period(place.span)
     if one.kind == "events":
         told = f"{counted(events, 'event')} of {named} arrived"
         if one.arrived_on is not None:
@@ -110,7 +112,10 @@ def happened(one: Adjustment, events: int, place: Place) -> str:
     if one.origin == "unbilled":
         return f"Stripe took {units} units of {named} that no invoice of {span} bills."
     way = "taken off" if (one.delta or 0) < 0 else "added to"
-    return f"{units} units are to be {way} {named} in {span}."
+    if one.status == "approved" and one.disposition in adjustments.COUNTED:
+        return f"{units} units are {way} {named} in {span}."
+    be = "are to be" if one.status == "pending" else "were to be"
+    return f"{units} units {be} {way} {named} in {span}."
 
 
 def _too_late(one: Adjustment, place: Place, span: str) -> str:
@@ -124,11 +129,13 @@ def _too_late(one: Adjustment, place: Place, span: str) -> str:
     return f"too late for {span}"
 
 
-def becomes(of: Change) -> str:
-    """`the total of November 2026 becomes 124 (without it 100), its cost $62.00 (without it $50.00)
-    `."""
+def total(of: Change, verb: str) -> str:
+    """`the total of November 2026 is 124 instead of 100, and costs $62.00 instead of $50.00`.
+
+    verb: `is` of what counts already, `becomes` of what would.
+    """
     said = (
-        f"the total of {period(of.span)} is {shown.quantity(of.effect.applied)}"
+        f"the total of {period(of.span)} {verb} {shown.quantity(of.effect.applied)}"
         f" instead of {shown.quantity(of.effect.without)}"
     )
     before, after = money(of.money.without, of.money), money(of.money.applied, of.money)

@@ -1,11 +1,12 @@
 """The statement: a period's usage and cost as rows, day by day, as the widget shows it."""
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from metering.billing.amounts import by_currency
 from metering.billing.days import LineDays
 from metering.billing.projection import Projection
-from pricing.money import show
+from pricing.money import Currency, show
 from webapp import wire
 
 HEADER = (
@@ -25,7 +26,7 @@ def rows(projected: Projection, by_day: Sequence[LineDays]) -> Iterator[Row]:
         yield from _metric(each, as_of)
     start, end = projected.span.start_at, projected.span.end_at
     for sums in by_currency(line.amounts for line in projected.lines):
-        money = (show(sums.current, sums.currency), sums.currency.code.upper())
+        money = (_major(sums.current, sums.currency), sums.currency.code.upper())
         yield (
             "total", None, None, None, wire.instant(start), wire.instant(end), None, *money, as_of,
             None,
@@ -37,8 +38,8 @@ def _metric(each: LineDays, as_of: str) -> Iterator[Row]:
     named = (usage.metric, usage.display_name or usage.metric, usage.unit)
     code = None if price is None else price.currency.code.upper()
 
-    def money(minor: int | None) -> str | None:
-        return None if price is None or minor is None else show(minor, price.currency)
+    def money(minor: int | None) -> Decimal | None:
+        return None if price is None or minor is None else _major(minor, price.currency)
 
     for day in each.days:
         yield (
@@ -50,6 +51,11 @@ def _metric(each: LineDays, as_of: str) -> Iterator[Row]:
         "metric", *named, wire.instant(usage.span.start_at), wire.instant(usage.span.end_at),
         usage.value, money(amounts.current if amounts else None), code, as_of, _note(each),
     )  # fmt: skip
+
+
+def _major(minor: int, of: Currency) -> Decimal:
+    """A number and no text: a negative amount can be summed up too."""
+    return Decimal(show(minor, of))
 
 
 def _note(each: LineDays) -> str | None:

@@ -1,8 +1,8 @@
 """Events that the database refused to fold: what they are, and to have them counted again.
 
-Sent again, a dead letter goes back to the unfolded under its own arrival, so that its lateness is
-judged as it would have been. Key by key, folded + set aside + dead letters + unfolded stays the
-ledger.
+Sent again, a dead letter goes back to the unfolded under its own arrival and with the choice of
+the backfill that brought it, so that its lateness is judged as it would have been. Key by key,
+folded + set aside + dead letters + unfolded stays the ledger.
 """
 
 from collections.abc import Sequence
@@ -114,10 +114,10 @@ WITH chosen AS MATERIALIZED (
     DELETE FROM dead_letters
     WHERE tenant_id = %(tenant_id)s
       AND idempotency_key = ANY (ARRAY(SELECT idempotency_key FROM chosen WHERE NOT is_void))
-    RETURNING idempotency_key
+    RETURNING idempotency_key, late
 ), queued AS (
-    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key)
-    SELECT %(tenant_id)s, e.recorded_at, taken.idempotency_key
+    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key, late)
+    SELECT %(tenant_id)s, e.recorded_at, taken.idempotency_key, taken.late
     FROM taken
     CROSS JOIN LATERAL (
         SELECT recorded_at FROM events

@@ -260,10 +260,10 @@ WITH taken AS (
     WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
         SELECT ctid FROM unfolded WHERE tenant_id = %(tenant_id)s
         ORDER BY recorded_at, idempotency_key LIMIT 1))
-    RETURNING idempotency_key
+    RETURNING idempotency_key, late
 )
-INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at)
-SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
+INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at, late)
+SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s, late FROM taken
 """
 
 # A fold that a crash takes back leaves its rows unfolded, to be folded again: the one kind of

@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from metering.catalog import metrics
 from metering.counters import dead_letters
 from metering.counters.models import DeadLetter, Void
 from metering.database import unit_of_work
+from metering.ledger import append
 from tests.metering.test_fold import BALANCE
 from tests.support import counters, entry, fold_all, put, scalar
 
@@ -142,3 +144,20 @@ def test_the_list_is_paged_by_key(session: Session, tenant: str, now: datetime) 
     first = dead_letters.page(session, tenant, limit=2)
     rest = dead_letters.page(session, tenant, after=first[-1].event_id, limit=2)
     assert [letter.event_id for letter in (*first, *rest)] == ["a", "b", "c"]
+
+
+@pytest.mark.usefixtures("trap")
+def test_the_choice_of_its_backfill_is_kept(session: Session, tenant: str, now: datetime) -> None:
+    with unit_of_work(session):
+        metrics.edit(session, tenant, "api_calls", {"late_policy": "age"}, now=now)
+    old = [entry("counts", 3, now - timedelta(days=20), customer="cus_trap")]
+    with unit_of_work(session):
+        append.append(session, tenant, old, now=now, late="count")
+    fold_all(session, tenant)
+    assert dead_letters.count(session, tenant) == 1
+    session.rollback()
+    mend(session)
+    assert resend(session, tenant).events == 1
+    fold_all(session, tenant)
+    assert scalar(session, "SELECT count(*) FROM set_aside WHERE tenant_id = :t", t=tenant) == 0
+    assert [row[0] for row in counters(session, tenant).values()] == [3]

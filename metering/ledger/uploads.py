@@ -123,8 +123,11 @@ def complete(
 
 def interrupt(session: Session, tenant_id: str, backfill_id: str, *, now: datetime) -> None:
     """The connection broke: say so, and how to go on."""
-    found = get(session, tenant_id, backfill_id)
-    if found.state != "receiving":
+    found = session.scalar(
+        _one(tenant_id, backfill_id).with_for_update().execution_options(populate_existing=True)
+    )
+    # Another connection may have gone on with it, and have come to its end.
+    if found is None or found.state != "receiving":
         return
     found.state, found.touched_at = "incomplete", now
     found.error = (

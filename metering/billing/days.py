@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from metering.billing import amounts
 from metering.billing.projection import Line, Projection
 from metering.catalog.period import Span
+from metering.counters.carry import LEVEL
 from pricing.numbers import EXACT, ZERO
 
 _DAY = timedelta(days=1)
@@ -180,7 +181,7 @@ def _used(
 # Segments are cut where a period begins: each lies in one period, and in one UTC day. No two
 # share an instant, so that the latest of them holds the day's last value. LATERAL with OFFSET 0:
 # each metric by its key. What was carried comes with it, as a row without a day.
-_BY_DAY = """
+_BY_DAY = f"""
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest(%(metrics)s::text[], %(aggregations)s::text[], %(starts)s::timestamptz[],
                          %(ends)s::timestamptz[]) AS asked (metric, aggregation, start_at, end_at)
@@ -220,7 +221,7 @@ SELECT asked.metric, NULL, earlier.last_value
 FROM asked
 JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = asked.metric AND m.carry_over
 CROSS JOIN LATERAL (
-    SELECT c.last_value + c.delta AS last_value FROM used_counters c
+    SELECT {LEVEL} AS last_value FROM used_counters c
     WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
       AND c.metric = asked.metric AND c.period_start < asked.start_at
       AND c.last_value IS NOT NULL

@@ -5,11 +5,20 @@ from decimal import Decimal
 
 from sqlalchemy.orm import Session
 
-_CARRIED = """
-SELECT last_value + delta FROM used_counters
-WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
-  AND period_start < %(period_start)s AND last_value IS NOT NULL
-ORDER BY period_start DESC LIMIT 1
+# The level at which a row `c` of `used_counters` ends. What was carried forward into it settles an
+# earlier period once, and is no level: it would be billed again in each period without events.
+LEVEL = """
+    c.last_value + c.delta - coalesce((
+        SELECT sum(j.carried) FROM adjustments j
+        WHERE j.tenant_id = %(tenant_id)s AND j.customer_ref = c.customer_ref
+          AND j.metric = c.metric AND j.status = 'approved' AND j.disposition = 'carry_forward'
+          AND j.segment_start >= c.period_start AND j.segment_start < c.period_end), 0)
+"""
+_CARRIED = f"""
+SELECT {LEVEL} FROM used_counters c
+WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s AND c.metric = %(metric)s
+  AND c.period_start < %(period_start)s AND c.last_value IS NOT NULL
+ORDER BY c.period_start DESC LIMIT 1
 """
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
+from metering.counters.carry import LEVEL
 from metering.stripe import unsent
 
 # A stretch of them, with the start of the present period and whether it has heard anything: a
@@ -38,10 +39,10 @@ SELECT p.customer_ref, p.metric, p.start_at,
        ) AS is_silent
 FROM placed p
 LEFT JOIN LATERAL (
-    SELECT period_start, last_value + delta AS last_value FROM used_counters
-    WHERE tenant_id = %(tenant_id)s AND customer_ref = p.customer_ref AND metric = p.metric
-      AND period_start <= p.start_at AND last_value IS NOT NULL
-    ORDER BY period_start DESC LIMIT 1
+    SELECT c.period_start, {LEVEL} AS last_value FROM used_counters c
+    WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = p.customer_ref AND c.metric = p.metric
+      AND c.period_start <= p.start_at AND c.last_value IS NOT NULL
+    ORDER BY c.period_start DESC LIMIT 1
 ) AS latest ON true
 ORDER BY 1, 2
 """

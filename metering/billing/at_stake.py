@@ -87,6 +87,9 @@ def of(session: Session, tenant_id: str, one: Adjustment, *, now: datetime) -> D
         [current] = bounds.places(session, tenant_id, [(one.customer_ref, one.metric, now)], now)
         is_in = one.status == "approved" and one.disposition == "apply" and current.span == own.span
         span, counts = current.span, effect.difference
+        if not is_in and one.kind == "events" and row.aggregation not in ("sum", "count"):
+            # Others of its period that were carried before may have billed what it adds.
+            counts = adjustments.worth_carrying(session, tenant_id, one.adjustment_id, now=now)
     price = _price(session, tenant_id, one, span)
 
     def moved(aggregation: str | None) -> Effect:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span, hour_of
-from metering.counters import corrections, usage
+from metering.counters import carried, corrections, usage
 from metering.counters.models import Adjustment, AdjustmentStep, SetAside
 from metering.counters.proposals import new_id
 from metering.errors import ConflictError, InvalidInputError, NotFoundError
@@ -110,7 +111,10 @@ def create(
     known = _find(session, tenant_id, adjustment_id)
     if known is not None:
         same = (wanted.customer_ref, wanted.metric, wanted.delta, wanted.reason, wanted.note)
-        if same != (known.customer_ref, known.metric, known.delta, known.reason, known.note):
+        is_other = wanted.instant is not None and period.start_at != known.period_start
+        if is_other or same != (
+            known.customer_ref, known.metric, known.delta, known.reason, known.note,
+        ):  # fmt: skip
             raise ConflictError("the Idempotency-Key was already used for another adjustment")
         return known
     made = Adjustment(
@@ -163,10 +167,11 @@ def get(session: Session, tenant_id: str, adjustment_id: str) -> Adjustment:
 
 
 def _find(session: Session, tenant_id: str, adjustment_id: str) -> Adjustment | None:
+    # Not locked: whoever changes one holds the tenant's lock, and whoever reads one first and then
+    # waits for that lock must not hold a row that the other waits for.
     return session.scalar(
         select(Adjustment)
         .where(Adjustment.tenant_id == tenant_id, Adjustment.adjustment_id == adjustment_id)
-        .with_for_update()
         .execution_options(populate_existing=True)
     )
 
@@ -274,8 +279,8 @@ def approve(
         raise ConflictError(f"it was approved by {adjustment.decided_by} already")
     if disposition == "apply":
         _check_appliable(session, adjustment)
-    _approve(session, adjustment, disposition, now)
     adjustment.decided_at, adjustment.decided_by = now, actor
+    _approve(session, adjustment, disposition, now)
     _write_down(session, adjustment, f"approve: {disposition}", actor, note, now)
     return adjustment
 
@@ -316,6 +321,7 @@ def revert(
     adjustment.status = "reverted"
     adjustment.decided_at, adjustment.decided_by = now, actor
     _refresh(session, adjustment, spans, now)
+    _bring_up_carried(session, adjustment, now)
     _check_totals(session, adjustment, spans)
     _write_down(session, adjustment, "revert", actor, note, now)
     return adjustment
@@ -334,15 +340,7 @@ def _check_appliable(session: Session, adjustment: Adjustment) -> None:
             f"Stripe and the total have it already, only no invoice: choose {others}",
             pointer="/disposition",
         )
-    invoice = session.execute(
-        select(BillingPeriod.invoice_id, BillingPeriod.final_at).where(
-            BillingPeriod.tenant_id == adjustment.tenant_id,
-            BillingPeriod.customer_ref == adjustment.customer_ref,
-            BillingPeriod.metric == adjustment.metric,
-            BillingPeriod.start_at == adjustment.period_start,
-            BillingPeriod.final_at.is_not(None),
-        )
-    ).first()
+    invoice = _final_invoice(session, adjustment)
     if invoice is not None:
         raise ConflictError(
             f"the invoice {invoice.invoice_id} of this period has been final since"
@@ -352,18 +350,46 @@ def _check_appliable(session: Session, adjustment: Adjustment) -> None:
         )
 
 
+def _final_invoice(session: Session, adjustment: Adjustment) -> Any:
+    """The invoice that bills its period for good, and since when; None: nothing is final."""
+    return session.execute(
+        select(BillingPeriod.invoice_id, BillingPeriod.final_at).where(
+            BillingPeriod.tenant_id == adjustment.tenant_id,
+            BillingPeriod.customer_ref == adjustment.customer_ref,
+            BillingPeriod.metric == adjustment.metric,
+            BillingPeriod.start_at == adjustment.period_start,
+            BillingPeriod.final_at.is_not(None),
+        )
+    ).first()
+
+
 def _approve(session: Session, adjustment: Adjustment, disposition: str, now: datetime) -> None:
     adjustment.segment_start = adjustment.carried = None
+    own = _span_at(session, adjustment, adjustment.period_start)
     if disposition == "carry_forward":
-        adjustment.carried = _effect(session, adjustment, now).difference
-        adjustment.segment_start = _hour_within(_current(session, adjustment, now), now)
+        current = _current(session, adjustment, now)
+        if adjustment.kind == "delta":
+            adjustment.carried = adjustment.delta
+        elif current == own and _final_invoice(session, adjustment) is None:
+            raise ConflictError(
+                "its period is the current one: apply it there", pointer="/disposition"
+            )
+        adjustment.segment_start = _hour_within(current, now)
     elif disposition == "apply" and adjustment.kind == "delta":
-        own = _span_at(session, adjustment, adjustment.period_start)
         adjustment.segment_start = _hour_within(own, now)
     adjustment.status, adjustment.disposition = "approved", disposition
     spans = _spans(session, adjustment)
     _refresh(session, adjustment, spans, now)
+    _bring_up_carried(session, adjustment, now)
     _check_totals(session, adjustment, spans)
+
+
+def _bring_up_carried(session: Session, adjustment: Adjustment, now: datetime) -> None:
+    """What it carries, and what others of its period do, follows from what was decided of it."""
+    if adjustment.kind == "events":
+        own = _span_at(session, adjustment, adjustment.period_start)
+        key = adjustment.tenant_id, adjustment.customer_ref, adjustment.metric
+        carried.bring_up(session, *key, own, now=now)
 
 
 @dataclass(frozen=True)
@@ -395,8 +421,33 @@ def effect(
 
     aggregation: None: the metric's own.
     """
-    locks.lock(session, tenant_id)
-    return _effect(session, get(session, tenant_id, adjustment_id), now, aggregation)
+    found: list[Effect] = []
+    try:
+        # Taken back, the trial also gives the tenant's lock back.
+        with session.begin_nested():
+            locks.lock(session, tenant_id)
+            adjustment = get(session, tenant_id, adjustment_id)
+            found.append(_effect(session, adjustment, now, aggregation))
+            raise _TriedError
+    except _TriedError:
+        return found[0]
+
+
+def worth_carrying(
+    session: Session, tenant_id: str, adjustment_id: str, *, now: datetime
+) -> Decimal:
+    """What it would count if it were carried forward now: on top of what of its period is billed
+    elsewhere already. Changes nothing."""
+    found: list[Decimal] = []
+    try:
+        with session.begin_nested():
+            locks.lock(session, tenant_id)
+            adjustment = get(session, tenant_id, adjustment_id)
+            own = _span_at(session, adjustment, adjustment.period_start)
+            found.append(carried.of_one(session, adjustment, own, now=now))
+            raise _TriedError
+    except _TriedError:
+        return found[0]
 
 
 def _effect(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from metering.counters import corrections, fold
+from metering.counters import carried, corrections, fold
 from metering.counters.models import Void, VoidStep
 from metering.errors import ConflictError, InvalidInputError, NotFoundError
 from metering.ledger.models import Event, Unfolded
@@ -119,6 +119,7 @@ def _refresh(session: Session, event: Event, now: datetime) -> None:
     instant = event.occurred_at.astimezone(UTC)
     span = corrections.period_at(session, *key, instant)
     corrections.refresh(session, *key, span, now=now)
+    carried.bring_up(session, *key, span, now=now)
 
 
 def _write_down(

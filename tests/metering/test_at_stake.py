@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from metering.billing import at_stake
@@ -11,6 +13,7 @@ from metering.catalog import mappings, metrics
 from metering.counters import adjustments, voids
 from metering.counters.adjustments import Filter, Wanted
 from metering.database import unit_of_work
+from metering.errors import ConflictError
 from pricing.price import from_config
 from tests.stripe_setup import TIERED
 from tests.support import entry, fold_all, put
@@ -96,3 +99,29 @@ def test_without_a_price_it_says_so(session: Session, tenant: str) -> None:
     assert stake.why_not
     assert at_stake.of(session, tenant, found[0], now=NOW).own.money == stake
     assert at_stake.together([stake]) == []
+
+
+def test_looking_at_one_and_deciding_it_never_wait_for_each_other(
+    session: Session, engine: Engine, waits: str
+) -> None:
+    [one] = adjustments.page(session, waits, Filter(kind="events"))
+    session.rollback()
+    with Session(engine) as reader, Session(engine) as decider:
+        adjustments.get(reader, waits, one.adjustment_id)
+        adjustments.effect(reader, waits, one.adjustment_id, aggregation="last", now=NOW)
+        # The reader's transaction goes on, while its page is made.
+        decider.execute(text("SET LOCAL lock_timeout = '1s'"))
+        adjustments.approve(decider, waits, one.adjustment_id, actor="me", now=NOW)
+        decider.rollback()
+
+
+def test_the_same_name_for_another_period_is_refused(session: Session, waits: str) -> None:
+    earlier = NOW - timedelta(days=31)
+    for instant in (NOW, NOW, None, earlier):
+        wanted = Wanted("cus_1", "api_calls", Decimal(5), "correction", instant)
+        if instant is earlier:
+            with pytest.raises(ConflictError, match="another adjustment"):
+                adjustments.create(session, waits, "adj_1", wanted, actor="me", now=NOW)
+        else:
+            adjustments.create(session, waits, "adj_1", wanted, actor="me", now=NOW)
+    session.rollback()

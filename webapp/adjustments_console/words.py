@@ -38,6 +38,7 @@ STEPS = {
     "approve": "Approved",
     "decline": "Declined",
     "revert": "Reverted",
+    "change": "Changed",
 }
 EVENT_STATES = {
     "unfolded": "being counted",

@@ -1,0 +1,150 @@
+"""What is carried forward bills each late event once, whatever else is decided of its period."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from metering.billing import at_stake
+from metering.catalog import metrics
+from metering.counters import adjustments, usage, voids
+from metering.counters.adjustments import Filter
+from metering.database import unit_of_work
+from metering.errors import ConflictError
+from tests.support import entry, fold_all, put
+
+METRIC, NOW = "api_calls", datetime(2026, 12, 20, 12, 30, tzinfo=UTC)
+OCTOBER, NOVEMBER, DECEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11, 12))
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+class Books:
+    """A customer's metric, whose events are set aside a day after they were."""
+
+    def __init__(self, session: Session, tenant: str, aggregation: str, **changes: Any) -> None:
+        self.session, self.tenant = session, tenant
+        told = {"aggregation": aggregation, "late_policy": "age", "lateness_seconds": 86_400}
+        with unit_of_work(session):
+            metrics.edit(session, tenant, METRIC, told | changes, now=OCTOBER)
+
+    def use(self, key: str, quantity: int, at: datetime, arrived: datetime | None = None) -> None:
+        used = entry(key, quantity, at, resource=key)
+        put(self.session, self.tenant, [used], now=arrived or at)
+        fold_all(self.session, self.tenant)
+
+    def waiting(self) -> list[str]:
+        found = adjustments.page(
+            self.session, self.tenant, Filter(status="pending", oldest_first=True)
+        )
+        ids = [one.adjustment_id for one in sorted(found, key=lambda one: str(one.arrived_on))]
+        self.session.rollback()
+        return ids
+
+    def carry(self, known: str, now: datetime = NOW) -> None:
+        self.decide(adjustments.approve, known, now, disposition="carry_forward")
+
+    def decide(self, act: Any, on: str, now: datetime = NOW, **how: Any) -> None:
+        with unit_of_work(self.session):
+            act(self.session, self.tenant, on, actor="me", now=now, **how)
+
+    def totals(self) -> tuple[Decimal, ...]:
+        """Of November and of December."""
+        found = tuple(
+            usage.total(self.session, self.tenant, "cus_1", METRIC, start)
+            for start in (NOVEMBER, DECEMBER)
+        )
+        self.session.rollback()
+        return found
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "counted", "worth"),
+    [("sum", 100, 50), ("count", 1, 1), ("max", 100, 50), ("last", 100, 50), ("unique", 1, 1)],
+)
+def test_a_void_event_counts_nowhere_though_it_was_carried(
+    session: Session, tenant: str, aggregation: str, counted: int, worth: int
+) -> None:
+    books = Books(session, tenant, aggregation, unique_enabled=True)
+    books.use("in time", 100, NOVEMBER + 3 * DAY)
+    books.use("late", 150 if aggregation in ("max", "last") else 50, NOVEMBER + 4 * DAY, NOW)
+    [known] = books.waiting()
+    books.carry(known)
+    assert books.totals() == (counted, worth)
+    books.decide(voids.void, "late", reason="sent twice")
+    assert books.totals() == (counted, 0)
+    books.decide(voids.restore, "late", reason="it was right")
+    assert books.totals() == (counted, worth)
+    steps = adjustments.steps(session, tenant, known)
+    assert [step.action for step in steps] == [
+        "propose", "approve: carry_forward", "change", "change",
+    ]  # fmt: skip
+
+
+def test_two_late_events_raise_a_maximum_once(session: Session, tenant: str) -> None:
+    books = Books(session, tenant, "max")
+    books.use("in time", 100, NOVEMBER + 3 * DAY)
+    books.use("one", 150, NOVEMBER + 4 * DAY, NOW - 3 * DAY)
+    books.use("other", 160, NOVEMBER + 5 * DAY, NOW)
+    one, other = books.waiting()
+    books.carry(one)
+    [shown] = [
+        at_stake.of(session, tenant, each, now=NOW).carried.effect.difference
+        for each in adjustments.page(session, tenant, Filter(status="pending"))
+    ]
+    session.rollback()
+    assert shown == 10
+    books.carry(other, NOW + HOUR)
+    assert books.totals() == (100, 60)
+    books.decide(adjustments.revert, one, NOW + 2 * HOUR)
+    assert books.totals() == (100, 60)
+    books.decide(adjustments.revert, other, NOW + 2 * HOUR)
+    assert books.totals() == (100, 0)
+
+
+@pytest.mark.parametrize("disposition", ["apply", "invoice_item"])
+def test_what_is_billed_otherwise_is_not_carried_too(
+    session: Session, tenant: str, disposition: str
+) -> None:
+    books = Books(session, tenant, "max")
+    books.use("in time", 100, NOVEMBER + 3 * DAY)
+    books.use("one", 150, NOVEMBER + 4 * DAY, NOW - 3 * DAY)
+    books.use("other", 150, NOVEMBER + 5 * DAY, NOW)
+    one, other = books.waiting()
+    books.decide(adjustments.approve, one, disposition=disposition)
+    books.carry(other, NOW + HOUR)
+    assert books.totals()[1] == 0
+    books.decide(adjustments.revert, one)
+    assert books.totals() == (100, 50)
+    books.decide(adjustments.approve, one, disposition="apply")
+    assert books.totals() == (150, 0)
+
+
+def test_events_of_the_current_period_are_applied_and_not_carried(
+    session: Session, tenant: str
+) -> None:
+    """Later usage would come on top of what it is a part of."""
+    books = Books(session, tenant, "max")
+    books.use("in time", 100, DECEMBER + 18 * DAY)
+    books.use("late", 150, DECEMBER + 4 * DAY, NOW)
+    [known] = books.waiting()
+    with pytest.raises(ConflictError, match="apply it there"):
+        books.carry(known)
+    books.decide(adjustments.approve, known)
+    books.use("more", 200, NOW - HOUR)
+    assert books.totals()[1] == 200
+
+
+def test_what_settles_an_earlier_period_does_not_raise_a_gauge_for_ever(
+    session: Session, tenant: str
+) -> None:
+    books = Books(session, tenant, "last", carry_over=True)
+    books.use("october", 5, OCTOBER + 3 * DAY)
+    books.use("november", 5, NOVEMBER + 9 * DAY)
+    books.use("late", 8, OCTOBER + 4 * DAY, NOVEMBER + 10 * DAY)
+    [known] = books.waiting()
+    books.carry(known, NOVEMBER + 10 * DAY)
+    assert books.totals() == (8, 0)
+    [metric] = usage.of_customer(session, tenant, "cus_1", None, now=NOW).metrics
+    assert (metric.is_carried, metric.value) == (True, 5)

@@ -226,11 +226,11 @@ CROSS JOIN LATERAL (
     WHERE tenant_id = %(tenant_id)s AND stream_id = w.stream_id OFFSET 0
 ) AS f
 WHERE EXISTS (
-    SELECT 1 FROM segments s
+    SELECT 1 FROM used_segments s
     WHERE s.tenant_id = %(tenant_id)s AND s.customer_ref = f.customer_ref AND s.metric = f.metric
       AND s.segment_start = w.segment_start AND w.basis = 'hour'
 ) OR EXISTS (
-    SELECT 1 FROM counters c
+    SELECT 1 FROM used_counters c
     WHERE c.tenant_id = %(tenant_id)s AND c.customer_ref = f.customer_ref AND c.metric = f.metric
       AND c.period_start = w.segment_start AND w.basis = 'period'
 )

@@ -7,6 +7,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import calendar_month
+from metering.counters import adjustments
+from metering.counters.adjustments import Wanted
 from metering.counters.models import Adjustment, AdjustmentStep
 from metering.database import unit_of_work
 from metering.stripe import findings, shadow, unbilled, unsent
@@ -300,3 +302,21 @@ def test_the_comparison_does_not_call_it_agreed(session: Session, acme: Connecte
     assert compared() == ("differs", "unbilled", 7)
     decide(session, proposals(session, acme)[0], "approved", "credit_note")
     assert compared() == ("agrees", "equal", 0)
+
+
+def test_of_a_shared_place_the_one_who_is_credited_is_named(
+    session: Session, acme: Connected
+) -> None:
+    """An hour without events, in which a decision counts."""
+    add_mapping(session, acme, metric="more_calls", meter_event_name="api_calls")
+    life.add_period(session, acme, START, END, metric="more_calls")
+    use(session, acme, 3, START + HOUR)
+    use(session, acme, 4, START + 2 * HOUR, metric="more_calls")
+    wanted = Wanted("cus_1", "more_calls", Decimal(5), "correction", START)
+    with unit_of_work(session):
+        adjustments.create(session, acme.tenant_id, "adj_1", wanted, actor="me", now=END)
+        adjustments.approve(session, acme.tenant_id, "adj_1", actor="me", now=END)
+    push_all(session, acme, FakeStripe(), now=LATE)
+    note(session, acme, final(), now=KNOWN)
+    made = {row.metric: row for row in proposals(session, acme) if row.origin == "unbilled"}
+    assert {metric: row.delta for metric, row in made.items()} == {"api_calls": 3, "more_calls": 9}

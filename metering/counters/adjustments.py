@@ -443,8 +443,7 @@ def worth_carrying(
         with session.begin_nested():
             locks.lock(session, tenant_id)
             adjustment = get(session, tenant_id, adjustment_id)
-            own = _span_at(session, adjustment, adjustment.period_start)
-            found.append(carried.of_one(session, adjustment, own, now=now))
+            found.append(carried.of_one(session, adjustment, now=now))
             raise _TriedError
     except _TriedError:
         return found[0]

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics
 from metering.catalog.period import Span
 from metering.counters import corrections, usage
-from metering.counters.models import Adjustment, AdjustmentStep
+from metering.counters.models import Adjustment, AdjustmentStep, SetAside
 from metering.counters.proposals import ACTOR
-from pricing.numbers import EXACT
+from pricing.numbers import EXACT, ZERO
 
 # Billed outside the meter: what is carried after it comes on top of it.
 _BILLED = ("carry_forward", "invoice_item", "credit_note")
@@ -44,10 +44,13 @@ def bring_up(
     Under the tenant's lock, after the corrected rows of the period itself were made anew.
     """
     session.flush()
-    billed = _billed(session, tenant_id, customer_ref, metric, span)
+    key = tenant_id, customer_ref, metric
+    billed = _billed(session, *key, [span])
     if not any(one.disposition == "carry_forward" for one in billed):
         return
-    worth = _worth(session, billed, span, now)
+    spans = _spans(session, *key, billed)
+    billed = _billed(session, *key, spans)
+    worth = _worth(session, billed, spans, now)
     for one, units in zip(billed, worth, strict=True):
         if one.disposition == "carry_forward" and one.carried != units:
             if one.carried is not None:
@@ -56,41 +59,79 @@ def bring_up(
             _refresh_target(session, one, now)
 
 
-def of_one(session: Session, one: Adjustment, span: Span, *, now: datetime) -> Decimal:
+def of_one(session: Session, one: Adjustment, *, now: datetime) -> Decimal:
     """What the events of one adjustment would come to, decided last. Changes nothing."""
     key = one.tenant_id, one.customer_ref, one.metric
-    before = [each for each in _billed(session, *key, span) if each is not one]
-    return _worth(session, [*before, one], span, now)[-1]
+    spans = _spans(session, *key, [one])
+    before = [each for each in _billed(session, *key, spans) if each is not one]
+    return _worth(session, [*before, one], _spans(session, *key, [*before, one]), now)[-1]
 
 
 def _billed(
-    session: Session, tenant_id: str, customer_ref: str, metric: str, span: Span
+    session: Session, tenant_id: str, customer_ref: str, metric: str, spans: Sequence[Span]
 ) -> Sequence[Adjustment]:
-    """Those of late events of the period that are billed elsewhere, in the order of decision."""
+    """Those of late events of these periods that are billed elsewhere, in the order of decision."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "customer_ref": customer_ref,
+        "metric": metric,
+        "starts": [span.start_at for span in spans],
+        "ends": [span.end_at for span in spans],
+    }
+    ids = session.connection().exec_driver_sql(_IDS, parameters).scalars().all()
+    if not ids:
+        return []
     return session.scalars(
         select(Adjustment)
         .where(
             Adjustment.tenant_id == tenant_id,
-            Adjustment.customer_ref == customer_ref,
-            Adjustment.metric == metric,
-            Adjustment.period_start >= span.start_at,
-            Adjustment.period_start < span.end_at,
-            Adjustment.kind == "events",
+            Adjustment.adjustment_id.in_(ids),
             Adjustment.status == "approved",
             Adjustment.disposition.in_(_BILLED),
         )
         .order_by(Adjustment.decided_at, Adjustment.adjustment_id)
+        .execution_options(populate_existing=True)
     ).all()
 
 
+# Since it was decided its events may have come to lie in several periods.
+_IDS = """
+SELECT DISTINCT a.adjustment_id
+FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS w (start_at, end_at)
+JOIN set_aside a ON a.tenant_id = %(tenant_id)s AND a.customer_ref = %(customer_ref)s
+    AND a.metric = %(metric)s AND a.period_start >= w.start_at AND a.period_start < w.end_at
+WHERE a.adjustment_id IS NOT NULL
+"""
+
+
+def _spans(
+    session: Session,
+    tenant_id: str,
+    customer_ref: str,
+    metric: str,
+    many: Sequence[Adjustment],
+) -> list[Span]:
+    """The periods in which their events lie."""
+    starts = session.scalars(
+        select(SetAside.period_start)
+        .where(
+            SetAside.tenant_id == tenant_id,
+            SetAside.adjustment_id.in_([one.adjustment_id for one in many]),
+        )
+        .distinct()
+    ).all()
+    key = tenant_id, customer_ref, metric
+    return sorted({corrections.period_at(session, *key, at.astimezone(UTC)) for at in starts})
+
+
 def _worth(
-    session: Session, order: Sequence[Adjustment], span: Span, now: datetime
+    session: Session, order: Sequence[Adjustment], spans: Sequence[Span], now: datetime
 ) -> list[Decimal]:
-    """What each adds to the period's total on top of those before it."""
+    """What each adds to the periods' totals on top of those before it."""
     aggregation = metrics.get(session, order[0].tenant_id, order[0].metric).aggregation
     if aggregation in ("sum", "count"):
-        return _sums(session, order, span, aggregation)
-    return _tried(session, order, span, now)
+        return _sums(session, order, aggregation)
+    return _tried(session, order, spans, now)
 
 
 _SUMS = """
@@ -99,7 +140,6 @@ FROM unnest(%(ids)s::text[]) AS w (adjustment_id)
 LEFT JOIN LATERAL (
     SELECT quantity FROM set_aside
     WHERE tenant_id = %(tenant_id)s AND adjustment_id = w.adjustment_id
-      AND period_start >= %(start_at)s AND period_start < %(end_at)s
       AND NOT EXISTS (SELECT 1 FROM voids v WHERE v.tenant_id = %(tenant_id)s
                       AND v.idempotency_key = set_aside.idempotency_key)
     OFFSET 0
@@ -108,26 +148,20 @@ GROUP BY 1
 """
 
 
-def _sums(
-    session: Session, order: Sequence[Adjustment], span: Span, aggregation: str
-) -> list[Decimal]:
+def _sums(session: Session, order: Sequence[Adjustment], aggregation: str) -> list[Decimal]:
     """Where nothing depends on anything else."""
-    parameters = {
-        "tenant_id": order[0].tenant_id,
-        "ids": [one.adjustment_id for one in order],
-        "start_at": span.start_at,
-        "end_at": span.end_at,
-    }
+    ids = [one.adjustment_id for one in order]
+    parameters = {"tenant_id": order[0].tenant_id, "ids": ids}
     rows = session.connection().exec_driver_sql(_SUMS, parameters)
     found = {
         row.adjustment_id: Decimal(row.sum if aggregation == "sum" else row.events)
         for row in rows.all()
     }
-    return [found[one.adjustment_id] for one in order]
+    return [found[each] for each in ids]
 
 
 def _tried(
-    session: Session, order: Sequence[Adjustment], span: Span, now: datetime
+    session: Session, order: Sequence[Adjustment], spans: Sequence[Span], now: datetime
 ) -> list[Decimal]:
     """By applying one after the other under a savepoint, which is exact for every aggregation."""
     totals: list[Decimal] = []
@@ -137,10 +171,10 @@ def _tried(
                 # Carried into this very period, it must not be its own base.
                 one.status, one.disposition = "declined", None
                 one.carried = one.segment_start = None
-            totals.append(_total(session, order[0], span, now))
+            totals.append(_total(session, order[0], spans, now))
             for one in order:
                 one.status, one.disposition = "approved", "apply"
-                totals.append(_total(session, one, span, now))
+                totals.append(_total(session, one, spans, now))
             raise _TriedError
     except _TriedError:
         for one in order:
@@ -148,10 +182,12 @@ def _tried(
     return [EXACT.subtract(after, before) for before, after in pairwise(totals)]
 
 
-def _total(session: Session, of: Adjustment, span: Span, now: datetime) -> Decimal:
-    key = of.tenant_id, of.customer_ref, of.metric
-    corrections.refresh(session, *key, span, now=now)
-    return usage.total(session, *key, span.start_at)
+def _total(session: Session, of: Adjustment, spans: Sequence[Span], now: datetime) -> Decimal:
+    key, total = (of.tenant_id, of.customer_ref, of.metric), ZERO
+    for span in spans:
+        corrections.refresh(session, *key, span, now=now)
+        total = EXACT.add(total, usage.total(session, *key, span.start_at))
+    return total
 
 
 def _refresh_target(session: Session, one: Adjustment, now: datetime) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import period_sql
 from metering.catalog.models import Metric
 from metering.catalog.period import Span, hour_of
-from metering.counters import corrections, proposals
+from metering.counters import carried, corrections, proposals
 from metering.counters.aggregation import IS_FOLDED, OF_EVENTS, OF_PARTS, RESOURCE_KEY
 from metering.database import plan_as_sets, plan_as_usual
 
@@ -61,6 +61,8 @@ class Mover:
         plan_as_usual(self.session)
         for span in spans:
             corrections.refresh(self.session, *key, span, now=self.now)
+        for span in spans:
+            carried.bring_up(self.session, *key, span, now=self.now)
 
     def _cut(self, span: Span) -> None:
         """Make the segments of an hour, or of a part of it, anew; an unused one costs nothing."""

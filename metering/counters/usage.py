@@ -96,9 +96,10 @@ class Usage:
 
 
 _TOTAL = """
-SELECT m.aggregation, c.event_count, c.sum_value, c.max_value, c.last_value, c.unique_count, c.delta
+SELECT m.aggregation, m.carry_over, c.event_count, c.sum_value, c.max_value, c.last_value,
+       c.unique_count, c.delta
 FROM metrics m
-JOIN used_counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
+LEFT JOIN used_counters c ON c.tenant_id = %(tenant_id)s AND c.customer_ref = %(customer_ref)s
     AND c.metric = %(metric)s AND c.period_start = %(period_start)s
 WHERE m.tenant_id = %(tenant_id)s AND m.metric = %(metric)s
 """
@@ -113,7 +114,10 @@ def total(
     *,
     aggregation: str | None = None,
 ) -> Decimal:
-    """The total of one period, 0 where nothing counts. aggregation: None: the metric's own."""
+    """The total of one period: where nothing counts, what a gauge carries over, else 0.
+
+    aggregation: None: the metric's own.
+    """
     parameters = {
         "tenant_id": tenant_id,
         "customer_ref": customer_ref,
@@ -123,7 +127,11 @@ def total(
     row = session.connection().exec_driver_sql(_TOTAL, parameters).first()
     if row is None:
         return ZERO
-    return reading(aggregation or row.aggregation, row, row.unique_count)
+    wanted = aggregation or row.aggregation
+    if wanted == "last" and row.carry_over and row.last_value is None:
+        stood = carry.carried(session, tenant_id, customer_ref, metric, period_start)
+        return EXACT.add(stood or ZERO, row.delta or ZERO)
+    return ZERO if row.event_count is None else reading(wanted, row, row.unique_count)
 
 
 def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from metering.billing import at_stake
 from metering.catalog import metrics
-from metering.counters import adjustments, usage, voids
+from metering.catalog.schedules import PlannedPeriod
+from metering.counters import adjustments, periods, usage, voids
 from metering.counters.adjustments import Filter
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -145,6 +146,41 @@ def test_what_settles_an_earlier_period_does_not_raise_a_gauge_for_ever(
     books.use("late", 8, OCTOBER + 4 * DAY, NOVEMBER + 10 * DAY)
     [known] = books.waiting()
     books.carry(known, NOVEMBER + 10 * DAY)
-    assert books.totals() == (8, 0)
+    assert books.totals() == (8, 5)
     [metric] = usage.of_customer(session, tenant, "cus_1", None, now=NOW).metrics
     assert (metric.is_carried, metric.value) == (True, 5)
+
+
+def test_a_gauge_is_worth_what_it_stood_above_the_level_that_was_carried_over(
+    session: Session, tenant: str
+) -> None:
+    """The level of October was billed in November, of which nobody had reported anything."""
+    books = Books(session, tenant, "last", carry_over=True)
+    books.use("october", 5, OCTOBER + 3 * DAY)
+    books.use("late", 8, NOVEMBER + 4 * DAY, NOW)
+    [known] = books.waiting()
+    assert books.totals() == (5, 5)
+    books.use("december", 8, NOW - HOUR)
+    books.carry(known)
+    assert books.totals() == (5, 11)
+
+
+def test_what_is_carried_follows_when_its_period_is_drawn_anew(
+    session: Session, tenant: str
+) -> None:
+    books = Books(session, tenant, "max")
+    books.use("in time", 100, NOVEMBER + 3 * DAY)
+    books.use("late", 150, NOVEMBER + 20 * DAY, NOW)
+    books.use("late too", 120, NOVEMBER + 4 * DAY, NOW)
+    [known] = books.waiting()
+    books.carry(known)
+    assert books.totals() == (100, 50)
+    edge = NOVEMBER + 14 * DAY
+    wanted = [
+        PlannedPeriod(NOVEMBER, edge, "si_1", "test"),
+        PlannedPeriod(edge, DECEMBER, "si_1", "test"),
+    ]
+    with unit_of_work(session):
+        periods.replan(session, tenant, "cus_1", METRIC, wanted, now=NOW)
+    # 20 above the first half's maximum; of the second half it is all that there is.
+    assert books.totals() == (100, 170)

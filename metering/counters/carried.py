@@ -20,6 +20,7 @@ from metering.catalog.period import Span
 from metering.counters import corrections, usage
 from metering.counters.models import Adjustment, AdjustmentStep, SetAside
 from metering.counters.proposals import ACTOR
+from metering.ledger.read import at_key
 from pricing.numbers import EXACT, ZERO
 
 # Billed outside the meter: what is carried after it comes on top of it.
@@ -131,6 +132,8 @@ def _worth(
     aggregation = metrics.get(session, order[0].tenant_id, order[0].metric).aggregation
     if aggregation in ("sum", "count"):
         return _sums(session, order, aggregation)
+    if aggregation in ("max", "last"):
+        return _rises(session, order, spans, aggregation)
     return _tried(session, order, spans, now)
 
 
@@ -158,6 +161,74 @@ def _sums(session: Session, order: Sequence[Adjustment], aggregation: str) -> li
         for row in rows.all()
     }
     return [found[each] for each in ids]
+
+
+_GREATEST = f"""
+SELECT a.adjustment_id, a.period_start, max(e.quantity) AS max_value,
+       (array_agg(e.quantity ORDER BY e.occurred_at DESC, e.idempotency_key DESC))[1]
+           AS last_value,
+       max(e.occurred_at) AS last_occurred_at,
+       (array_agg(e.idempotency_key ORDER BY e.occurred_at DESC, e.idempotency_key DESC))[1]
+           AS last_key
+FROM (SELECT idempotency_key, adjustment_id, period_start FROM set_aside
+      WHERE tenant_id = %(tenant_id)s AND adjustment_id = ANY(%(ids)s::text[])
+        AND NOT EXISTS (SELECT 1 FROM voids v WHERE v.tenant_id = %(tenant_id)s
+                        AND v.idempotency_key = set_aside.idempotency_key)) AS a
+CROSS JOIN LATERAL (
+    SELECT idempotency_key, quantity, occurred_at FROM events
+    WHERE tenant_id = %(tenant_id)s AND {at_key("a.idempotency_key")}
+) AS e
+GROUP BY 1, 2
+"""
+_BASE = """
+SELECT max_value, last_value, last_occurred_at, last_key FROM used_counters
+WHERE tenant_id = %(tenant_id)s AND customer_ref = %(customer_ref)s AND metric = %(metric)s
+  AND period_start = %(period_start)s
+"""
+
+
+def _rises(
+    session: Session, order: Sequence[Adjustment], spans: Sequence[Span], aggregation: str
+) -> list[Decimal]:
+    """By how much each raises the greatest or the latest value, which none of them has yet. Deltas
+    are the same before and after."""
+    connection, one = session.connection(), order[0]
+    parameters = {"tenant_id": one.tenant_id, "ids": [each.adjustment_id for each in order]}
+    found = {
+        (row.adjustment_id, row.period_start): row
+        for row in connection.exec_driver_sql(_GREATEST, parameters)
+    }
+    rises = [ZERO for _ in order]
+    for span in spans:
+        key = {
+            "tenant_id": one.tenant_id,
+            "customer_ref": one.customer_ref,
+            "metric": one.metric,
+            "period_start": span.start_at,
+        }
+        row = connection.exec_driver_sql(_BASE, key).first()
+        at = row.last_occurred_at and (row.last_occurred_at, row.last_key) if row else None
+        if aggregation == "max":
+            value = (row.max_value if row else None) or ZERO
+        elif at is not None and row is not None:
+            value = row.last_value
+        else:
+            # Nothing of its own: what a gauge carries over, without the period's deltas.
+            value = usage.stood(session, one.tenant_id, one.customer_ref, one.metric, span.start_at)
+        for number, each in enumerate(order):
+            late = found.get((each.adjustment_id, span.start_at))
+            if late is None:
+                continue
+            new = value
+            if aggregation == "max":
+                new = max(value, late.max_value)
+            elif at is None or (late.last_occurred_at, late.last_key.encode()) > (
+                at[0], at[1].encode(),
+            ):  # fmt: skip
+                new, at = late.last_value, (late.last_occurred_at, late.last_key)
+            rises[number] = EXACT.add(rises[number], EXACT.subtract(new, value))
+            value = new
+    return rises
 
 
 def _tried(

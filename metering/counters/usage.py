@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
+from metering.catalog.models import Metric
 from metering.catalog.period import Span, calendar_month
 from metering.counters import backlog as backlogs
 from metering.counters import carry
@@ -132,6 +133,19 @@ def total(
         stood = carry.carried(session, tenant_id, customer_ref, metric, period_start)
         return EXACT.add(stood or ZERO, row.delta or ZERO)
     return ZERO if row.event_count is None else reading(wanted, row, row.unique_count)
+
+
+def stood(
+    session: Session, tenant_id: str, customer_ref: str, metric: str, period_start: datetime
+) -> Decimal:
+    """At what a gauge stands in a period of which nobody reported anything: 0, or what is carried
+    over into it."""
+    carries = session.scalar(
+        select(Metric.carry_over).where(Metric.tenant_id == tenant_id, Metric.metric == metric)
+    )
+    if not carries:
+        return ZERO
+    return carry.carried(session, tenant_id, customer_ref, metric, period_start) or ZERO
 
 
 def as_of(session: Session, tenant_id: str, *, now: datetime) -> datetime:

@@ -60,6 +60,31 @@ def bring_up(
             _refresh_target(session, one, now)
 
 
+# Sums and counts are worth the same, whatever else is counted.
+_TOUCHED = """
+SELECT DISTINCT c.customer_ref, c.metric, c.period_start, c.period_end
+FROM adjustments j
+JOIN metrics m ON m.tenant_id = %(tenant_id)s AND m.metric = j.metric
+    AND m.aggregation IN ('max', 'last', 'unique')
+CROSS JOIN LATERAL (
+    SELECT customer_ref, metric, period_start, period_end FROM counters
+    WHERE tenant_id = %(tenant_id)s AND customer_ref = j.customer_ref AND metric = j.metric
+      AND period_start = j.period_start AND folded_at = %(now)s OFFSET 0
+) AS c
+WHERE j.tenant_id = %(tenant_id)s AND j.status = 'approved'
+  AND j.disposition = 'carry_forward' AND j.kind = 'events'
+"""
+
+
+def follow(session: Session, tenant_id: str, *, now: datetime) -> None:
+    """After a fold: what was counted into a period that is still open may be more than what was
+    carried out of it. now: of the fold."""
+    parameters = {"tenant_id": tenant_id, "now": now}
+    for row in session.connection().exec_driver_sql(_TOUCHED, parameters).all():
+        span = Span(row.period_start.astimezone(UTC), row.period_end.astimezone(UTC))
+        bring_up(session, tenant_id, row.customer_ref, row.metric, span, now=now)
+
+
 def of_one(session: Session, one: Adjustment, *, now: datetime) -> Decimal:
     """What the events of one adjustment would come to, decided last. Changes nothing."""
     key = one.tenant_id, one.customer_ref, one.metric

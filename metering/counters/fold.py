@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
-from metering.counters import proposals
+from metering.counters import carried, proposals
 from metering.counters.aggregation import RESOURCE_KEY
 from metering.counters.destined import DESTINATIONS
 from metering.database import blames_the_data, sqlstate
@@ -301,6 +301,8 @@ def fold(
     folded = _fold_or_bury(session, tenant_id, limit, now)
     if folded.set_aside:
         proposals.propose(session, tenant_id, now=now)
+    if folded.taken > folded.set_aside + folded.dead_letters:
+        carried.follow(session, tenant_id, now=now)
     if folded.taken:
         locks.add_totals(
             session,

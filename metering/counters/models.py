@@ -150,6 +150,16 @@ class Adjustment(Base):
         PrimaryKeyConstraint("tenant_id", "adjustment_id"),
         Index(None, "tenant_id", "customer_ref", "metric", "period_start"),
         Index("ix_adjustments_status", "tenant_id", "status", "created_at"),
+        # Each fold asks for them.
+        Index(
+            "ix_adjustments_carried",
+            "tenant_id",
+            "customer_ref",
+            "metric",
+            postgresql_where=text(
+                "status = 'approved' AND disposition = 'carry_forward' AND kind = 'events'"
+            ),
+        ),
         CheckConstraint("kind IN ('events', 'delta')", name="kind"),
         CheckConstraint("(kind = 'delta') = (delta IS NOT NULL)", name="delta_of_delta"),
         CheckConstraint(

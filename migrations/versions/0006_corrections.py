@@ -123,6 +123,14 @@ def _adjustments() -> None:
     op.create_index(
         op.f("ix_adjustments_status"), "adjustments", ["tenant_id", "status", "created_at"]
     )
+    op.create_index(
+        "ix_adjustments_carried",
+        "adjustments",
+        ["tenant_id", "customer_ref", "metric"],
+        postgresql_where=sa.text(
+            "status = 'approved' AND disposition = 'carry_forward' AND kind = 'events'"
+        ),
+    )
     op.create_table(
         "adjustment_steps",
         _key("tenant_id"),

@@ -14,6 +14,7 @@ from metering.counters import adjustments, periods, usage, voids
 from metering.counters.adjustments import Filter
 from metering.database import unit_of_work
 from metering.errors import ConflictError
+from metering.ledger import append
 from tests.support import entry, fold_all, put
 
 METRIC, NOW = "api_calls", datetime(2026, 12, 20, 12, 30, tzinfo=UTC)
@@ -184,3 +185,20 @@ def test_what_is_carried_follows_when_its_period_is_drawn_anew(
         periods.replan(session, tenant, "cus_1", METRIC, wanted, now=NOW)
     # 20 above the first half's maximum; of the second half it is all that there is.
     assert books.totals() == (100, 170)
+
+
+def test_what_is_counted_later_in_its_own_period_is_not_billed_twice(
+    session: Session, tenant: str
+) -> None:
+    """A period that is still open, though it is not the current one."""
+    books = Books(session, tenant, "max")
+    books.use("in time", 100, NOVEMBER + 3 * DAY)
+    books.use("late", 150, NOVEMBER + 4 * DAY, NOW)
+    [known] = books.waiting()
+    books.carry(known)
+    for key, quantity, totals in (("less", 130, (130, 20)), ("more", 200, (200, 0))):
+        with unit_of_work(session):
+            past = [entry(key, quantity, NOVEMBER + 5 * DAY)]
+            append.append(session, tenant, past, now=NOW, late="count")
+        fold_all(session, tenant)
+        assert books.totals() == totals

@@ -114,10 +114,10 @@ WITH chosen AS MATERIALIZED (
     DELETE FROM dead_letters
     WHERE tenant_id = %(tenant_id)s
       AND idempotency_key = ANY (ARRAY(SELECT idempotency_key FROM chosen WHERE NOT is_void))
-    RETURNING idempotency_key
+    RETURNING idempotency_key, late
 ), queued AS (
-    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key)
-    SELECT %(tenant_id)s, e.recorded_at, taken.idempotency_key
+    INSERT INTO unfolded (tenant_id, recorded_at, idempotency_key, late)
+    SELECT %(tenant_id)s, e.recorded_at, taken.idempotency_key, taken.late
     FROM taken
     CROSS JOIN LATERAL (
         SELECT recorded_at FROM events

@@ -78,7 +78,9 @@ WITH taken AS (
                WHEN known.is_closed THEN 'period_closed'
                WHEN d.recorded_at >= known.closes_at THEN 'after_closing'
                WHEN d.recorded_at - d.occurred_at
-                    <= make_interval(secs => coalesce(m.lateness_seconds, 172800)) THEN NULL
+                    <= make_interval(secs => coalesce(m.lateness_seconds, (
+                        SELECT lateness_seconds FROM tenants
+                        WHERE tenant_id = %(tenant_id)s))) THEN NULL
                WHEN d.chosen = 'set_aside' THEN 'backfill'
                WHEN m.late_policy = 'age' AND d.chosen IS NULL THEN 'older_than_window'
            END AS late
@@ -260,10 +262,10 @@ WITH taken AS (
     WHERE tenant_id = %(tenant_id)s AND ctid = ANY (ARRAY(
         SELECT ctid FROM unfolded WHERE tenant_id = %(tenant_id)s
         ORDER BY recorded_at, idempotency_key LIMIT 1))
-    RETURNING idempotency_key
+    RETURNING idempotency_key, late
 )
-INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at)
-SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s FROM taken
+INSERT INTO dead_letters (tenant_id, idempotency_key, error, failed_at, late)
+SELECT %(tenant_id)s, idempotency_key, %(error)s, %(now)s, late FROM taken
 """
 
 # A fold that a crash takes back leaves its rows unfolded, to be folded again: the one kind of

@@ -116,7 +116,10 @@ class SetAside(Base):
 
 
 class DeadLetter(Base):
-    """An event whose folding the database refused, with the reason it gave."""
+    """An event whose folding the database refused, with the reason it gave.
+
+    late: as in `ledger.models.Unfolded`, for when it is counted again.
+    """
 
     __tablename__ = "dead_letters"
     __table_args__ = (PrimaryKeyConstraint("tenant_id", "idempotency_key"),)
@@ -125,6 +128,7 @@ class DeadLetter(Base):
     idempotency_key: Mapped[Key]
     error: Mapped[str] = mapped_column(Text)
     failed_at: Mapped[Instant]
+    late: Mapped[str | None] = mapped_column(Text)
 
 
 class Adjustment(Base):

@@ -242,6 +242,7 @@ def _corrected() -> None:
 
 def _backfills() -> None:
     op.add_column("unfolded", _text("late", nullable=True))
+    op.add_column("dead_letters", _text("late", nullable=True))
     op.create_table(
         "backfills",
         _key("tenant_id"),

@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from metering.catalog import metrics
 from metering.counters import dead_letters
 from metering.counters.models import DeadLetter, Void
 from metering.database import unit_of_work
+from metering.ledger import append
 from tests.metering.test_fold import BALANCE
 from tests.support import counters, entry, fold_all, put, scalar
 
@@ -142,3 +144,22 @@ def test_the_list_is_paged_by_key(session: Session, tenant: str, now: datetime) 
     first = dead_letters.page(session, tenant, limit=2)
     rest = dead_letters.page(session, tenant, after=first[-1].event_id, limit=2)
     assert [letter.event_id for letter in (*first, *rest)] == ["a", "b", "c"]
+
+
+@pytest.mark.usefixtures("trap")
+def test_what_a_backfill_chose_holds_for_its_dead_letters(
+    session: Session, tenant: str, now: datetime
+) -> None:
+    """It was to be counted however old it is, and is once its cause is mended."""
+    with unit_of_work(session):
+        cautious = {"late_policy": "age", "lateness_seconds": 3600}
+        metrics.edit(session, tenant, "api_calls", cautious, now=now)
+        old = entry("old", 7, now - timedelta(days=10), customer="cus_trap")
+        append.append(session, tenant, [old], now=now, late="count")
+    fold_all(session, tenant)
+    assert dead_letters.count(session, tenant) == 1
+    session.rollback()
+    mend(session)
+    assert resend(session, tenant).events == 1
+    assert fold_all(session, tenant) == 1
+    assert [row[:2] for row in counters(session, tenant).values()] == [(7, 1)]

@@ -38,9 +38,21 @@ FEE = "c-name=All+inclusive&c-model=flat&c-fee=413"
 TENANT, CUSTOMERS, MONTHS = "acme", 200, 3
 
 
-def call(path: str, body: dict[str, Any]) -> Any:
+def call_for(path: str) -> Any:
+    with urllib.request.urlopen(ADDRESS + path, timeout=30) as answer:
+        return json.load(answer)
+
+
+def put(path: str, body: dict[str, Any]) -> Any:
+    return call(path, body, method="PUT")
+
+
+def call(path: str, body: dict[str, Any], *, method: str = "POST") -> Any:
     request = urllib.request.Request(
-        ADDRESS + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        ADDRESS + path,
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
@@ -180,6 +192,55 @@ def stuck(page: Page) -> None:
         page.wait_for_timeout(1_000)
 
 
+def late_usage() -> None:
+    """A cautious metric of four customers, whose last events come days too late; the same at every
+    run of a day. Not the demo's tenant, either."""
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    put("/v1/metrics/exports", {"tenantId": "globex", "displayName": "Exports", "unit": "exports",
+                                "latePolicy": "age", "latenessSeconds": 86_400})  # fmt: skip
+    price = {"model": "per_unit", "currency": "usd", "unitPrice": "0.12"}
+    if not call_for("/v1/mappings?tenantId=globex")["mappings"]:
+        call("/v1/mappings", {"tenantId": "globex", "metric": "exports", "priceConfig": price,
+                              "effectiveFrom": first.isoformat()})  # fmt: skip
+    events = []
+    for ref, quantity in (("hooli", 410), ("initech", 75), ("umbrella", 1_240), ("vandelay", 33)):
+        for day, back in (("late", timedelta(days=2, hours=3)), ("today", timedelta(minutes=5))):
+            at = max(now - back, first)
+            events.append(
+                {
+                    "tenantId": "globex", "metric": "exports", "customerRef": ref,
+                    "quantity": quantity, "ts": at.isoformat(),
+                    "idempotencyKey": f"{day}-{ref}-{now:%Y-%m-%d}",
+                }
+            )  # fmt: skip
+    call("/v1/events/ingest", {"events": events})
+    call("/v1/adjustments", {"tenantId": "globex", "customerRef": "initech", "metric": "exports",
+                             "delta": "-20", "reason": "credit",
+                             "note": "An export failed and was repeated."})  # fmt: skip
+
+
+def adjustments(page: Page) -> None:
+    late_usage()
+    for _ in range(30):
+        page.goto(f"{ADDRESS}/console/adjustments?tenantId=globex")
+        if page.get_by_text("decisions wait").first.is_visible():
+            return
+        page.wait_for_timeout(1_000)
+
+
+def adjustment(page: Page) -> None:
+    """The largest of them, before it is decided."""
+    page.goto(f"{ADDRESS}/console/adjustments?tenantId=globex&customerRef=umbrella")
+    page.locator("tbody a").first.click()
+
+
+def walk(page: Page) -> None:
+    """Why an event is not on the bill."""
+    key = f"late-umbrella-{datetime.now(UTC):%Y-%m-%d}"
+    page.goto(f"{ADDRESS}/console/events/walk?tenantId=globex&id={key}")
+
+
 def shadow(page: Page) -> None:
     page.goto(f"{ADDRESS}/console/stripe/shadow")
 
@@ -230,6 +291,9 @@ PICTURES = (
     # What the console shows of Stripe is of the month that is not over yet.
     Picture("console-stripe", stuck),
     Picture("shadow", shadow),
+    Picture("adjustments", adjustments),
+    Picture("adjustment", adjustment),
+    Picture("walk", walk),
     Picture("stand-in", stand_in, "#held section > table >> nth=0"),
     # From here on the clock is a month ahead.
     Picture("month-over", month_over),

@@ -9,21 +9,20 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import period_sql
 from metering.catalog.period import Span
+from metering.counters.calendar import State, state_of
 from metering.counters.models import Adjustment
-
-OPEN, CLOSING, CLOSED = STATES = ("open", "closing", "closed")
 
 
 @dataclass(frozen=True)
 class Place:
     """A billing period of a customer's metric.
 
-    state: `open` until it ends, `closing` while late usage still counts, then `closed`.
+    state: see `calendar.state_of`.
     closes_at: None: not known yet, or never.  final_at: since when its invoice bills nothing more.
     """
 
     span: Span
-    state: str
+    state: State
     closes_at: datetime | None = None
     closed_at: datetime | None = None
     invoice_id: str | None = None
@@ -78,10 +77,7 @@ def _asked(one: Adjustment, instant: datetime) -> tuple[str, str, datetime]:
 
 def _place(row: Any, now: datetime) -> Place:
     span = Span(row.start_at.astimezone(UTC), row.end_at.astimezone(UTC))
-    if row.closed_at is not None or row.final_at is not None:
-        state = CLOSED
-    else:
-        state = OPEN if now < span.end_at else CLOSING
+    state = state_of(span, row.closed_at or row.final_at, now=now)
     return Place(span, state, row.closes_at, row.closed_at, row.invoice_id, row.final_at)
 
 

@@ -13,6 +13,7 @@ from metering.catalog.period import Span
 from metering.counters.models import Adjustment
 
 State = Literal["open", "closing", "closed"]
+STATES = ("open", "closing", "closed")
 # Where a page ended: a period's start, and its metric.
 Place = tuple[datetime, str]
 

@@ -78,7 +78,9 @@ WITH taken AS (
                WHEN known.is_closed THEN 'period_closed'
                WHEN d.recorded_at >= known.closes_at THEN 'after_closing'
                WHEN d.recorded_at - d.occurred_at
-                    <= make_interval(secs => coalesce(m.lateness_seconds, 172800)) THEN NULL
+                    <= make_interval(secs => coalesce(m.lateness_seconds, (
+                        SELECT lateness_seconds FROM tenants
+                        WHERE tenant_id = %(tenant_id)s))) THEN NULL
                WHEN d.chosen = 'set_aside' THEN 'backfill'
                WHEN m.late_policy = 'age' AND d.chosen IS NULL THEN 'older_than_window'
            END AS late

@@ -118,7 +118,7 @@ class SetAside(Base):
 class DeadLetter(Base):
     """An event whose folding the database refused, with the reason it gave.
 
-    late: as of `Unfolded`, for when it is sent again.
+    late: as in `ledger.models.Unfolded`, for when it is counted again.
     """
 
     __tablename__ = "dead_letters"

@@ -14,7 +14,7 @@ from metering.counters import adjustments
 from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from pricing.price import from_config
-from tests.browser.conftest import Tabs, overflow, violations
+from tests.browser.conftest import Tabs, faults
 from tests.stripe_setup import TIERED
 from tests.support import entry, fold_all, put
 from tests.webapp.test_adjustments import NOVEMBER
@@ -99,12 +99,7 @@ def test_a_credit_is_made_and_approved_without_scripts_and_by_keyboard(
     assert f"tenantId={books}" in page.url
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1280])
-def test_axe_finds_nothing(
-    tabs: Tabs, sandbox_address: str, session: Session, books: str, scheme: Any, width: int
-) -> None:
-    look = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
+def test_axe_finds_nothing(tabs: Tabs, sandbox_address: str, session: Session, books: str) -> None:
     of = f"?tenantId={books}"
     found = adjustments.page(session, books, adjustments.Filter())
     paths = [f"{PAGE}/{one.adjustment_id}{of}" for one in found]
@@ -113,5 +108,4 @@ def test_axe_finds_nothing(
         f"{PAGE}{of}&status=all&sort=oldest", f"{PAGE}{of}&status=declined", f"{PAGE}/new{of}",
         paths[0], paths[-1],
     ):  # fmt: skip
-        assert violations(tabs, sandbox_address + path, **look) == []
-        assert overflow(tabs.tabs[-1].page) <= 0, path
+        assert faults(tabs, sandbox_address + path) == [], path

@@ -101,12 +101,12 @@ def test_two_jobs_at_once_do_not_wait_for_each_other(
 
 
 def test_only_the_months_and_metrics_asked_for_are_priced(
-    session: Session, tenant: str, now: datetime
+    session: Session, tenant: str, stranger: str, now: datetime
 ) -> None:
     usage = some_usage(9, months=("2026-04", *MONTHS, "2026-08"))
     use(session, tenant, usage)
     use(session, tenant, {("cus_000001", "2026-05"): Decimal(5)}, metric="storage")
-    use(session, "another", {("cus_000001", "2026-05"): Decimal(5)})
+    use(session, stranger, {("cus_000001", "2026-05"): Decimal(5)})
     months = ("2026-07", "2026-05", "2026-05")
     asked = ask(session, tenant, now, months=months)
     finish(session, tenant, asked.id, now)

@@ -123,7 +123,17 @@ def test_who_has_a_period_to_close_is_found(session: Session, tenant: str, stran
 
 
 def test_a_closing_is_found_by_its_index(session: Session, tenant: str) -> None:
+    """Beside thousands that are closed; a table of a page is read by any index."""
     add_period(session, tenant)
+    session.execute(
+        text(
+            "INSERT INTO billing_periods (tenant_id, customer_ref, metric, start_at, end_at, mode,"
+            " item_id, closes_at, closed_at) SELECT :t, 'past_' || i, 'api_calls', :s, :e, 'live',"
+            " 'si_1', :c, :c FROM generate_series(1, 3000) i"
+        ),
+        {"t": tenant, "s": START, "e": END, "c": CLOSES},
+    )
+    session.execute(text("ANALYZE billing_periods"))
     parameters = {"tenant_id": tenant, "due_at": CLOSES, "now": CLOSES, "most": 10}
     plan = session.connection().exec_driver_sql(f"EXPLAIN {closing._CLOSE}", parameters)
     assert "ix_billing_periods_closing" in "\n".join(plan.scalars())

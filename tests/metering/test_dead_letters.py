@@ -147,17 +147,19 @@ def test_the_list_is_paged_by_key(session: Session, tenant: str, now: datetime) 
 
 
 @pytest.mark.usefixtures("trap")
-def test_the_choice_of_its_backfill_is_kept(session: Session, tenant: str, now: datetime) -> None:
+def test_what_a_backfill_chose_holds_for_its_dead_letters(
+    session: Session, tenant: str, now: datetime
+) -> None:
+    """It was to be counted however old it is, and is once its cause is mended."""
     with unit_of_work(session):
-        metrics.edit(session, tenant, "api_calls", {"late_policy": "age"}, now=now)
-    old = [entry("counts", 3, now - timedelta(days=20), customer="cus_trap")]
-    with unit_of_work(session):
-        append.append(session, tenant, old, now=now, late="count")
+        cautious = {"late_policy": "age", "lateness_seconds": 3600}
+        metrics.edit(session, tenant, "api_calls", cautious, now=now)
+        old = entry("old", 7, now - timedelta(days=10), customer="cus_trap")
+        append.append(session, tenant, [old], now=now, late="count")
     fold_all(session, tenant)
     assert dead_letters.count(session, tenant) == 1
     session.rollback()
     mend(session)
     assert resend(session, tenant).events == 1
-    fold_all(session, tenant)
-    assert scalar(session, "SELECT count(*) FROM set_aside WHERE tenant_id = :t", t=tenant) == 0
-    assert [row[0] for row in counters(session, tenant).values()] == [3]
+    assert fold_all(session, tenant) == 1
+    assert [row[:2] for row in counters(session, tenant).values()] == [(7, 1)]

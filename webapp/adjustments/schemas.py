@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from metering.counters import adjustments, bounds
+from metering.counters import adjustments, calendar
 from webapp.events.schemas import ListedEventSchema, TimeRangeSchema
 from webapp.mappings.fields import QuantityField
 from webapp.wire import InstantField, TextField, WireSchema
@@ -96,7 +96,7 @@ class AdjustmentSchema(WireSchema):
     customer_ref = fields.String(required=True)
     period_start = fields.String(required=True, metadata=_INSTANT)
     period_end = fields.String(required=True, metadata=_INSTANT)
-    period_state = fields.String(required=True, validate=validate.OneOf(bounds.STATES))
+    period_state = fields.String(required=True, validate=validate.OneOf(calendar.STATES))
     kind = fields.String(required=True, validate=validate.OneOf(adjustments.KINDS))
     delta = _maybe({"description": "units of a delta, as a decimal string; null of events"})
     reason = fields.String(required=True, validate=validate.OneOf(adjustments.REASONS))

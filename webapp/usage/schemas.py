@@ -5,11 +5,11 @@ from typing import Any
 from marshmallow import fields, validate
 
 from metering.billing.projection import BASES
+from metering.counters import calendar
 from metering.counters.history import INTERVALS
 from webapp.events.schemas import TimeRangeSchema
 from webapp.wire import InstantField, TextField, WireSchema
 
-STATES = ("open", "closing", "closed")
 _INSTANT = {"format": "date-time"}
 _DECIMAL = {"description": "decimal string"}
 _MONEY = {"description": "decimal string in major units"}
@@ -50,7 +50,7 @@ class MetricUsageSchema(WireSchema):
     )
     state = fields.String(
         required=True,
-        validate=validate.OneOf(STATES),
+        validate=validate.OneOf(calendar.STATES),
         metadata={"description": "of its period; closing: it is over, and late usage still counts"},
     )
     closes_at = fields.String(required=True, allow_none=True, metadata=_INSTANT)
@@ -95,7 +95,7 @@ class PeriodSchema(WireSchema):
     end = fields.String(required=True, metadata=_INSTANT)
     state = fields.String(
         required=True,
-        validate=validate.OneOf(STATES),
+        validate=validate.OneOf(calendar.STATES),
         metadata={"description": "closing: it is over, and late usage still counts"},
     )
     closes_at = fields.String(

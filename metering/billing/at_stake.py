@@ -65,10 +65,12 @@ class Decision:
 
     own:     where it is applied, in its own period.
     carried: where it is carried forward, in the period in which it counts then.
+    not_carried: why it cannot be carried forward; None: it can, or is.
     """
 
     own: Change
     carried: Change
+    not_carried: str | None = None
 
 
 def of(session: Session, tenant_id: str, one: Adjustment, *, now: datetime) -> Decision:
@@ -98,7 +100,11 @@ def of(session: Session, tenant_id: str, one: Adjustment, *, now: datetime) -> D
         without = EXACT.subtract(total, counts) if is_in else total
         return Effect(without, EXACT.add(without, counts))
 
-    return Decision(own, Change(span, moved(None), _money(price, moved(price.aggregation))))
+    refused = None
+    if one.status != "approved":
+        refused = adjustments.why_not_carried(session, one, now=now)
+    carried = Change(span, moved(None), _money(price, moved(price.aggregation)))
+    return Decision(own, carried, refused)
 
 
 def of_pending(

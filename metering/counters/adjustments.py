@@ -16,11 +16,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics
-from metering.catalog.models import BillingPeriod
+from metering.catalog.models import BillingPeriod, MetricMapping
 from metering.catalog.period import Span, hour_of
 from metering.counters import carried, corrections, usage
 from metering.counters.models import Adjustment, AdjustmentStep, SetAside
@@ -270,7 +270,8 @@ def approve(
     approved after all.
 
     Raises: ConflictError where it is approved already, where its invoice is final and it is to be
-            applied all the same, and where the total would be less than nothing.
+            applied all the same, where it cannot be carried forward as one number, and where the
+            total would be less than nothing.
     """
     if disposition not in DISPOSITIONS:
         raise InvalidInputError(f"must be one of {', '.join(DISPOSITIONS)}", pointer="/disposition")
@@ -350,6 +351,52 @@ def _check_appliable(session: Session, adjustment: Adjustment) -> None:
         )
 
 
+def why_not_carried(session: Session, adjustment: Adjustment, *, now: datetime) -> str | None:
+    """Why it cannot be carried forward just now, in words; None: it can."""
+    own = _span_at(session, adjustment, adjustment.period_start)
+    is_current = _current(session, adjustment, now) == own
+    if adjustment.origin == "unbilled" and is_current:
+        return (
+            "its period is the current one, and the total has it already: choose invoice_item,"
+            " credit_note or write_off"
+        )
+    if adjustment.kind == "delta":
+        return None
+    if is_current and _final_invoice(session, adjustment) is None:
+        return "its period is the current one: apply it there"
+    read_by = metrics.get(session, adjustment.tenant_id, adjustment.metric).aggregation
+    billed_by = _billed_otherwise(session, adjustment, read_by)
+    if billed_by is None:
+        return None
+    # One number for all readings: 50 late units below the maximum are 50 of a sum and nothing of
+    # the maximum that is billed.
+    return (
+        f"the metric is read by {read_by} and billed by {billed_by}: what would be carried forward"
+        " is not the same for both. Choose invoice_item, credit_note or write_off"
+    )
+
+
+def _billed_otherwise(session: Session, adjustment: Adjustment, read_by: str) -> str | None:
+    """By what else a mapping reads the metric, in the adjustment's period or later."""
+    return session.scalar(
+        select(MetricMapping.aggregation)
+        .where(
+            MetricMapping.tenant_id == adjustment.tenant_id,
+            MetricMapping.metric == adjustment.metric,
+            MetricMapping.aggregation != read_by,
+            or_(
+                MetricMapping.customer_ref.is_(None),
+                MetricMapping.customer_ref == adjustment.customer_ref,
+            ),
+            or_(
+                MetricMapping.effective_until.is_(None),
+                MetricMapping.effective_until > adjustment.period_start,
+            ),
+        )
+        .limit(1)
+    )
+
+
 def _final_invoice(session: Session, adjustment: Adjustment) -> Any:
     """The invoice that bills its period for good, and since when; None: nothing is final."""
     return session.execute(
@@ -367,14 +414,12 @@ def _approve(session: Session, adjustment: Adjustment, disposition: str, now: da
     adjustment.segment_start = adjustment.carried = None
     own = _span_at(session, adjustment, adjustment.period_start)
     if disposition == "carry_forward":
-        current = _current(session, adjustment, now)
+        refused = why_not_carried(session, adjustment, now=now)
+        if refused is not None:
+            raise ConflictError(refused, pointer="/disposition")
         if adjustment.kind == "delta":
             adjustment.carried = adjustment.delta
-        elif current == own and _final_invoice(session, adjustment) is None:
-            raise ConflictError(
-                "its period is the current one: apply it there", pointer="/disposition"
-            )
-        adjustment.segment_start = _hour_within(current, now)
+        adjustment.segment_start = _hour_within(_current(session, adjustment, now), now)
     elif disposition == "apply" and adjustment.kind == "delta":
         adjustment.segment_start = _hour_within(own, now)
     adjustment.status, adjustment.disposition = "approved", disposition

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from metering.billing import at_stake
-from metering.catalog import metrics
+from metering.catalog import mappings, metrics
 from metering.catalog.schedules import PlannedPeriod
 from metering.counters import adjustments, periods, usage, voids
 from metering.counters.adjustments import Filter
@@ -202,3 +202,34 @@ def test_what_is_counted_later_in_its_own_period_is_not_billed_twice(
             append.append(session, tenant, past, now=NOW, late="count")
         fold_all(session, tenant)
         assert books.totals() == totals
+
+
+def test_what_is_billed_otherwise_is_not_carried_as_one_number(
+    session: Session, tenant: str
+) -> None:
+    """50 late units below the maximum are 50 of a sum, and nothing of the maximum on the bill."""
+    books = Books(session, tenant, "sum")
+    books.use("most", 100, NOVEMBER + DAY)
+    books.use("late", 50, NOVEMBER + 2 * DAY, arrived=NOVEMBER + 9 * DAY)
+    with unit_of_work(session):
+        wanted = {"metric": METRIC, "aggregation": "max", "effective_from": OCTOBER}
+        mappings.create(session, tenant, mappings.id_of(None), wanted, now=OCTOBER)
+    [late] = books.waiting()
+    with pytest.raises(ConflictError, match="read by sum and billed by max"):
+        books.carry(late)
+    assert books.totals() == (100, 0)
+    books.decide(adjustments.approve, late, disposition="invoice_item")
+
+
+def test_what_the_current_total_has_already_is_not_carried_into_it(
+    session: Session, tenant: str
+) -> None:
+    books = Books(session, tenant, "sum")
+    books.use("sent", 100, DECEMBER + DAY)
+    with unit_of_work(session):
+        wanted = adjustments.Wanted("cus_1", METRIC, Decimal(30), "late", instant=DECEMBER)
+        made = adjustments.create(session, tenant, "adj_x", wanted, actor="me", now=NOW)
+        made.origin = "unbilled"
+    with pytest.raises(ConflictError, match="the total has it already"):
+        books.carry("adj_x")
+    assert books.totals() == (0, 100)

@@ -69,7 +69,14 @@ def _carry_forward(decision: Decision) -> Choice:
         words.DISPOSITIONS["carry_forward"][1],
         says,
         words.change(carried.money),
-        _negative(carried.effect.applied),
+        _refused(decision.not_carried) or _negative(carried.effect.applied),
+    )
+
+
+def _refused(said: str | None) -> str | None:
+    """The core's refusal, its way out said by the buttons beside it."""
+    return (
+        None if said is None else f"{_capital(said.partition(': choose')[0].partition('. ')[0])}."
     )
 
 

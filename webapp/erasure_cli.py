@@ -7,7 +7,8 @@ import click
 from sqlalchemy.orm import Session
 
 from metering.database import make_engine, unit_of_work
-from metering.ledger import erasure
+from metering.errors import NotFoundError
+from metering.ledger import erasure, read
 from metering.ledger.erasure import Stretch, Whose
 from metering.tenancy import tenants
 from webapp import clock
@@ -48,6 +49,9 @@ def erase_meta(
             session, lambda after: erasure.holding(session, tenant_id, whose, after=after)
         )
         if not found:
+            # A mistyped id must not look like a wish that was done.
+            if event_id is not None and read.one(session, tenant_id, event_id) is None:
+                raise NotFoundError(f"there is no event {event_id!r}")
             click.echo("There is no meta to erase.")
             return
         if not yes:

@@ -131,7 +131,7 @@ def interrupt(session: Session, tenant_id: str, backfill_id: str, *, now: dateti
         return
     found.state, found.touched_at = "incomplete", now
     found.error = (
-        f"The connection ended after {found.bytes_received} bytes. Nothing of the file was read:"
+        f"The upload broke off after {found.bytes_received} bytes. Nothing of the file was read:"
         f" send the rest with offset={found.bytes_received}, or the whole file again."
     )
     session.flush()

@@ -47,7 +47,7 @@ def test_a_customers_periods_are_asked_for_and_shown(
     page.keyboard.press("Enter")
     rows = page.get_by_role("table", name="Periods, the newest first").get_by_role("row")
     expect(rows).to_have_count(7)
-    expect(rows.nth(6)).to_contain_text("2 events came later")
+    expect(rows.nth(6)).to_contain_text("2 events came too late")
     page.get_by_label("Metric").fill(LONG)
     page.get_by_role("button", name="Show").click()
     expect(rows).to_have_count(4)

@@ -276,3 +276,13 @@ def test_the_sandboxs_pages_need_no_key_and_carry_the_tenant(
     path = f"{PAGE}/{known}/decide?tenantId={books.tenant}"
     assert api.post(path, data={"decision": "apply"}, headers=OWN).status_code == 303
     assert books.total() == 120
+
+
+def test_a_late_event_and_its_adjustment_lead_to_each_other(books: Books, sign_in: SignIn) -> None:
+    known = books.late(20)
+    finance = sign_in("finance")
+    found = re.search(r'href="(/console/events/walk[^"]+)"', finance.get(f"{PAGE}/{known}").text)
+    assert found
+    walk = finance.get(unescape(found[1])).text
+    assert "It was set aside" in walk
+    assert f'href="{PAGE}/{known}"' in walk

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy.orm import Session
 
+from metering.errors import NotFoundError
 from tests.support import entry, put, scalar
 from webapp.cli import stripemeter
 
@@ -43,3 +44,11 @@ def test_meta_is_erased_when_it_is_confirmed(run, session: Session, tenant: str)
         ["customer cus_1", "2 events", "operator", "asked by the person"],
         ["event k1", "1 event", "operator", "asked by the person"],
     ]
+
+
+def test_a_mistyped_event_is_said(run, session: Session, tenant: str) -> None:
+    put(session, tenant, [entry("bare")])
+    erase = ("erase-meta", "--tenant", tenant, "--reason", "a password", "--yes")
+    assert run(*erase, "--event", "bare").output == "There is no meta to erase.\n"
+    with pytest.raises(NotFoundError, match="there is no event 'baer'"):
+        run(*erase, "--event", "baer")

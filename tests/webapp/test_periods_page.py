@@ -35,7 +35,7 @@ IN_TWO_DAYS = NOVEMBER.end_at + timedelta(hours=48)
         (
             replace(CLOSED, set_aside=12, pending=1),
             "Closed on 3 Dec 2026, 11:45 UTC, 15 minutes before its invoice was final."
-            " 12 events came later and wait for a decision.",
+            " 12 events came too late; 1 adjustment waits for a decision.",
         ),
         (
             replace(CLOSED, closed_at=FINAL + timedelta(hours=3), pending=2),
@@ -44,18 +44,18 @@ IN_TWO_DAYS = NOVEMBER.end_at + timedelta(hours=48)
         ),
         (
             replace(CLOSED, closed_at=FINAL, set_aside=1),
-            "Closed on 3 Dec 2026, 12:00 UTC, when its invoice was final. 1 event came later, and"
-            " what becomes of it is decided.",
+            "Closed on 3 Dec 2026, 12:00 UTC, when its invoice was final. 1 event came too late,"
+            " and what becomes of it is decided.",
         ),
         (
             replace(CLOSED, closed_at=IN_TWO_DAYS, final_at=None, set_aside=3, pending=2),
             "Closed on 3 Dec 2026, 00:00 UTC, 48 hours after its end; its invoice is not final yet."
-            " 3 events came later; 2 adjustments wait for a decision.",
+            " 3 events came too late; 2 adjustments wait for a decision.",
         ),
         (
             replace(OPEN, closes_at=IN_TWO_DAYS),
             "Runs until 1 Dec 2026, 00:00 UTC; usage recorded before 3 Dec 2026, 00:00 UTC,"
-            " 48 hours after its end, counts.",
+            " 48 hours after its end, counts, unless its invoice is final sooner.",
         ),
         (OPEN, "Runs until 1 Dec 2026, 00:00 UTC; when it closes is not known yet."),
         (
@@ -97,7 +97,7 @@ def test_the_page_says_what_waits_and_leads_there(
         customers.edit(session, tenant, "cus_1", {"name": "First & <Co>"}, now=NOW)
     page = text_of(client, PAGE, tenantId=tenant, customerRef="cus_1")
     assert "First & <Co>: 2 adjustments wait for a decision." in page
-    assert "1 event came later; 2 adjustments wait for a decision." in page
+    assert "1 event came too late; 2 adjustments wait for a decision." in page
     html = client.get(PAGE, query_string={"tenantId": tenant, "customerRef": "cus_1"}).text
     assert f"/console/adjustments?tenantId={tenant}&customerRef=cus_1" in unescape(html)
 

@@ -99,7 +99,9 @@ def test_the_current_period_is_meant_where_none_is_named(
 def test_what_is_no_period_or_no_form_is_refused(client: FlaskClient, used: str) -> None:
     asked = {"tenantId": used, "customerRef": "cus_1"}
     wrong = client.get(STATEMENT, query_string=asked | {"periodStart": "2026-11-02T00:00:00Z"})
-    assert NOVEMBER in assert_problem(wrong, 422, pointer="/periodStart")
+    said = assert_problem(wrong, 422, pointer="/periodStart")
+    assert said.startswith("periodStart is not the start")
+    assert NOVEMBER in said
     wrong = client.get(STATEMENT, query_string=asked | {"format": "pdf"})
     assert_problem(wrong, 422, pointer="/format")
     assert_problem(client.get(STATEMENT, query_string={"tenantId": used}), 422)

@@ -69,13 +69,18 @@ declare(
 )
 
 
+_SAME_AGAIN = ": reason, late, fileName and the type must be those of the first time, too"
+
+
 def _begin(session: Session, asked: Given) -> tuple[Backfill, bool]:
     wanted = asked.wanted
     said = {"format": wanted.format, "reason": wanted.reason, "late": wanted.late,
             "file": wanted.file_name, "sha256": asked.digest}  # fmt: skip
     with unit_of_work(session):
         auth.ensure_tenant(session, asked.tenant_id)
-        made = repetition.claim(session, asked.tenant_id, "backfill", said, now=g.now)
+        made = repetition.claim(
+            session, asked.tenant_id, "backfill", said, now=g.now, advice=_SAME_AGAIN
+        )
         if made.is_new:
             uploads.create(
                 session,

@@ -54,6 +54,7 @@ class ShownStep:
     mark: str
     sentence: str
     way_out: str | None
+    adjustment: str | None
     at: Moment | None
     facts: list[tuple[str, str]]
     pushes: list[dict[str, Any]]
@@ -117,6 +118,7 @@ def _step(step: Step, now: datetime) -> ShownStep:
         mark=mark,
         sentence=step.sentence,
         way_out=step.facts.get("way_out"),
+        adjustment=step.facts.get("adjustment_id"),
         at=words.moment(step.at, now),
         facts=list(_facts(step.facts).items()),
         pushes=[_push(each, now) for each in step.facts.get("pushes", ())],

@@ -118,6 +118,7 @@ def walk() -> ResponseReturnValue:
         said=_SAID.get(request.args.get("said", "")),
         again=visitor.link(f"{LETTERS}/resend"),
         may_resend=visitor.may(WRITE),
+        may_see_adjustments=visitor.may("adjustments:read"),
     )
 
 

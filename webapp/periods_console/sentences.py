@@ -40,7 +40,10 @@ def _open(of: Listed) -> str:
         return f"{ends}; no subscription bills it, so that it never closes"
     if of.closes_at is None:
         return f"{ends}; when it closes is not known yet"
-    return f"{ends}; usage recorded before {at(of.closes_at)}, {_against(of)}, counts"
+    return (
+        f"{ends}; usage recorded before {at(of.closes_at)}, {_against(of)}, counts, unless its"
+        " invoice is final sooner"
+    )
 
 
 def _closing(of: Listed) -> str:
@@ -76,20 +79,16 @@ def _after_end(of: Listed, instant: datetime) -> str:
 
 
 def _late(of: Listed) -> list[str]:
+    """The two are told apart: what waits may be a number by hand, and what came late decided."""
+    came = f"{counted(of.set_aside, 'event')} came too late"
+    waits = "waits" if of.pending == 1 else "wait"
+    pending = f"{counted(of.pending, 'adjustment')} {waits} for a decision"
     if of.set_aside and of.pending:
-        waits = "waits" if of.set_aside == 1 else "wait"
-        what = f"{counted(of.set_aside, 'event')} came later"
-        if of.pending == 1:
-            return [f"{what} and {waits} for a decision."]
-        return [f"{what}; {of.pending:,} adjustments wait for a decision."]
+        return [f"{came}; {pending}."]
     if of.set_aside:
         them = "it" if of.set_aside == 1 else "them"
-        what = counted(of.set_aside, "event")
-        return [f"{what} came later, and what becomes of {them} is decided."]
-    if of.pending:
-        waits = "waits" if of.pending == 1 else "wait"
-        return [f"{counted(of.pending, 'adjustment')} {waits} for a decision."]
-    return []
+        return [f"{came}, and what becomes of {them} is decided."]
+    return [f"{pending}."] if of.pending else []
 
 
 def at(instant: datetime) -> str:

@@ -120,7 +120,7 @@ def period(
         if span.start_at == start:
             return span
     raise InvalidInputError(
-        "is not the start of a billing period; the one that holds it starts at "
+        "periodStart is not the start of a billing period; the one that holds it starts at "
         + wire.instant(known[0].start_at),
         pointer="/periodStart",
     )

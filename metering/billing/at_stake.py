@@ -2,7 +2,7 @@
 after, by the one pricing function.
 
 Where the totals follow from sums they are reckoned, however many events an adjustment is of; else
-it is tried both ways (see `adjustments.effect`), which takes the tenant's lock.
+it is tried both ways (see `deciding.effect`), which takes the tenant's lock.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from metering.billing import amounts, prices
 from metering.billing.prices import InForce
 from metering.catalog.period import Span
-from metering.counters import adjustments, bounds, usage
-from metering.counters.adjustments import Effect
+from metering.counters import bounds, deciding, usage
 from metering.counters.aggregation import reading
+from metering.counters.deciding import Effect
 from metering.counters.models import Adjustment
 from pricing import PricingError, money
 from pricing.money import Currency
@@ -91,7 +91,7 @@ def of(session: Session, tenant_id: str, one: Adjustment, *, now: datetime) -> D
         span, counts = current.span, effect.difference
         if not is_in and one.kind == "events" and row.aggregation not in ("sum", "count"):
             # Others of its period that were carried before may have billed what it adds.
-            counts = adjustments.worth_carrying(session, tenant_id, one.adjustment_id, now=now)
+            counts = deciding.worth_carrying(session, tenant_id, one.adjustment_id, now=now)
     price = _price(session, tenant_id, one, span)
 
     def moved(aggregation: str | None) -> Effect:
@@ -102,7 +102,7 @@ def of(session: Session, tenant_id: str, one: Adjustment, *, now: datetime) -> D
 
     refused = None
     if one.status != "approved":
-        refused = adjustments.why_not_carried(session, one, now=now)
+        refused = deciding.why_not_carried(session, one, now=now)
     carried = Change(span, moved(None), _money(price, moved(price.aggregation)))
     return Decision(own, carried, refused)
 
@@ -149,7 +149,7 @@ def _effect(
     if found is not None:
         return found
     key = one.tenant_id, one.adjustment_id
-    return adjustments.effect(session, *key, aggregation=aggregation, now=now)
+    return deciding.effect(session, *key, aggregation=aggregation, now=now)
 
 
 def _reckoned(one: Adjustment, row: Any, aggregation: str) -> Effect | None:

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metering.catalog import metrics
 from metering.catalog.period import Span
 from metering.counters import corrections, usage
-from metering.counters.models import Adjustment, AdjustmentStep, SetAside
+from metering.counters.adjustments import write_down
+from metering.counters.models import Adjustment, SetAside
 from metering.counters.proposals import ACTOR
 from metering.ledger.read import at_key
 from pricing.numbers import EXACT, ZERO
@@ -55,7 +56,8 @@ def bring_up(
     for one, units in zip(billed, worth, strict=True):
         if one.disposition == "carry_forward" and one.carried != units:
             if one.carried is not None:
-                _write_down(session, one, f"it carries {units:f} instead of {one.carried:f}", now)
+                note = f"it carries {units:f} instead of {one.carried:f}"
+                write_down(session, one, "change", ACTOR, note, now)
             one.carried = units
             _refresh_target(session, one, now)
 
@@ -292,24 +294,3 @@ def _refresh_target(session: Session, one: Adjustment, now: datetime) -> None:
     key = one.tenant_id, one.customer_ref, one.metric
     target = corrections.period_at(session, *key, one.segment_start.astimezone(UTC))
     corrections.refresh(session, *key, target, now=now)
-
-
-def _write_down(session: Session, one: Adjustment, note: str, now: datetime) -> None:
-    latest = session.scalar(
-        select(func.max(AdjustmentStep.number)).where(
-            AdjustmentStep.tenant_id == one.tenant_id,
-            AdjustmentStep.adjustment_id == one.adjustment_id,
-        )
-    )
-    session.add(
-        AdjustmentStep(
-            tenant_id=one.tenant_id,
-            adjustment_id=one.adjustment_id,
-            number=(latest or 0) + 1,
-            action="change",
-            actor=ACTOR,
-            note=note,
-            taken_at=now,
-        )
-    )
-    session.flush()

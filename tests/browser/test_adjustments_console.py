@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
 from metering.catalog import customers, mappings, metrics
-from metering.counters import adjustments
+from metering.counters import adjustments, deciding
 from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from pricing.price import from_config
@@ -51,7 +51,7 @@ def books(session: Session, tenant: str, now: datetime) -> str:
             ).adjustment_id
             for _ in range(2)
         ]
-        adjustments.approve(session, tenant, ids[0], note="agreed", actor="key:k", now=now)
+        deciding.approve(session, tenant, ids[0], note="agreed", actor="key:k", now=now)
     return tenant
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from metering.billing import at_stake
 from metering.catalog import mappings, metrics
-from metering.counters import adjustments, voids
+from metering.counters import adjustments, deciding, voids
 from metering.counters.adjustments import Filter, Wanted
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -59,25 +59,25 @@ def test_the_list_agrees_with_each_by_itself(session: Session, waits: str) -> No
     stakes = at_stake.of_pending(session, waits, found, now=NOW)
     for one in found:
         own = at_stake.of(session, waits, one, now=NOW).own
-        tried = adjustments.effect(session, waits, one.adjustment_id, now=NOW)
+        tried = deciding.effect(session, waits, one.adjustment_id, now=NOW)
         session.rollback()
         assert own.effect == tried
         assert stakes[one.adjustment_id] == own.money
         with unit_of_work(session):
-            adjustments.approve(session, waits, one.adjustment_id, actor="me", now=NOW)
+            deciding.approve(session, waits, one.adjustment_id, actor="me", now=NOW)
         after = at_stake.of(session, waits, one, now=NOW).own
         assert (after.effect, after.money) == (own.effect, own.money)
-        assert adjustments.effect(session, waits, one.adjustment_id, now=NOW) == tried
+        assert deciding.effect(session, waits, one.adjustment_id, now=NOW) == tried
         session.rollback()
         with unit_of_work(session):
-            adjustments.revert(session, waits, one.adjustment_id, actor="me", now=NOW)
+            deciding.revert(session, waits, one.adjustment_id, actor="me", now=NOW)
 
 
 def test_carried_forward_it_costs_in_the_current_period(session: Session, waits: str) -> None:
     [one] = adjustments.page(session, waits, Filter(kind="events"))
     before = at_stake.of(session, waits, one, now=NOW)
     with unit_of_work(session):
-        adjustments.approve(
+        deciding.approve(
             session, waits, one.adjustment_id, disposition="carry_forward", actor="me", now=NOW
         )
     after = at_stake.of(session, waits, one, now=NOW)
@@ -108,10 +108,10 @@ def test_looking_at_one_and_deciding_it_never_wait_for_each_other(
     session.rollback()
     with Session(engine) as reader, Session(engine) as decider:
         adjustments.get(reader, waits, one.adjustment_id)
-        adjustments.effect(reader, waits, one.adjustment_id, aggregation="last", now=NOW)
+        deciding.effect(reader, waits, one.adjustment_id, aggregation="last", now=NOW)
         # The reader's transaction goes on, while its page is made.
         decider.execute(text("SET LOCAL lock_timeout = '1s'"))
-        adjustments.approve(decider, waits, one.adjustment_id, actor="me", now=NOW)
+        deciding.approve(decider, waits, one.adjustment_id, actor="me", now=NOW)
         decider.rollback()
 
 

@@ -12,7 +12,7 @@ from metering import installation
 from metering.billing import backtest, outcomes, question
 from metering.billing.question import Wanted
 from metering.catalog import metrics
-from metering.counters import adjustments, voids
+from metering.counters import adjustments, deciding, voids
 from metering.database import unit_of_work
 from metering.errors import ConflictError, DomainError, InvalidInputError, NotFoundError
 from pricing import PricingError
@@ -212,7 +212,7 @@ def test_a_total_below_zero_is_priced_as_nothing(
         made = adjustments.create(
             session, tenant, adjustments.id_of(None), wanted, actor="me", now=now
         )
-        adjustments.approve(session, tenant, made.adjustment_id, actor="me", now=now)
+        deciding.approve(session, tenant, made.adjustment_id, actor="me", now=now)
         voids.void(session, tenant, "k", reason="twice", actor="me", now=now)
     asked = ask(session, tenant, now)
     finish(session, tenant, asked.id, now)

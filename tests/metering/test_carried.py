@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from metering.billing import at_stake
 from metering.catalog import mappings, metrics
 from metering.catalog.schedules import PlannedPeriod
-from metering.counters import adjustments, periods, usage, voids
+from metering.counters import adjustments, deciding, periods, usage, voids
 from metering.counters.adjustments import Filter
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -45,7 +45,7 @@ class Books:
         return ids
 
     def carry(self, known: str, now: datetime = NOW) -> None:
-        self.decide(adjustments.approve, known, now, disposition="carry_forward")
+        self.decide(deciding.approve, known, now, disposition="carry_forward")
 
     def decide(self, act: Any, on: str, now: datetime = NOW, **how: Any) -> None:
         with unit_of_work(self.session):
@@ -99,9 +99,9 @@ def test_two_late_events_raise_a_maximum_once(session: Session, tenant: str) -> 
     assert shown == 10
     books.carry(other, NOW + HOUR)
     assert books.totals() == (100, 60)
-    books.decide(adjustments.revert, one, NOW + 2 * HOUR)
+    books.decide(deciding.revert, one, NOW + 2 * HOUR)
     assert books.totals() == (100, 60)
-    books.decide(adjustments.revert, other, NOW + 2 * HOUR)
+    books.decide(deciding.revert, other, NOW + 2 * HOUR)
     assert books.totals() == (100, 0)
 
 
@@ -114,12 +114,12 @@ def test_what_is_billed_otherwise_is_not_carried_too(
     books.use("one", 150, NOVEMBER + 4 * DAY, NOW - 3 * DAY)
     books.use("other", 150, NOVEMBER + 5 * DAY, NOW)
     one, other = books.waiting()
-    books.decide(adjustments.approve, one, disposition=disposition)
+    books.decide(deciding.approve, one, disposition=disposition)
     books.carry(other, NOW + HOUR)
     assert books.totals()[1] == 0
-    books.decide(adjustments.revert, one)
+    books.decide(deciding.revert, one)
     assert books.totals() == (100, 50)
-    books.decide(adjustments.approve, one, disposition="apply")
+    books.decide(deciding.approve, one, disposition="apply")
     assert books.totals() == (150, 0)
 
 
@@ -133,7 +133,7 @@ def test_events_of_the_current_period_are_applied_and_not_carried(
     [known] = books.waiting()
     with pytest.raises(ConflictError, match="apply it there"):
         books.carry(known)
-    books.decide(adjustments.approve, known)
+    books.decide(deciding.approve, known)
     books.use("more", 200, NOW - HOUR)
     assert books.totals()[1] == 200
 
@@ -218,7 +218,7 @@ def test_what_is_billed_otherwise_is_not_carried_as_one_number(
     with pytest.raises(ConflictError, match="read by sum and billed by max"):
         books.carry(late)
     assert books.totals() == (100, 0)
-    books.decide(adjustments.approve, late, disposition="invoice_item")
+    books.decide(deciding.approve, late, disposition="invoice_item")
 
 
 def test_what_the_current_total_has_already_is_not_carried_into_it(

@@ -18,7 +18,7 @@ from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span, span_at
 from metering.catalog.schedules import PlannedPeriod
-from metering.counters import adjustments, fold, periods, standing, voids
+from metering.counters import adjustments, deciding, fold, periods, standing, voids
 from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from metering.errors import ConflictError, DomainError
@@ -122,16 +122,16 @@ class Life:
                 self.session, self.tenant, adjustments.id_of(None), wanted, actor="me", now=NOW
             )
             known = made.adjustment_id
-        self._try(adjustments.approve, known, disposition=self._disposition())
+        self._try(deciding.approve, known, disposition=self._disposition())
 
     def approve(self) -> None:
-        self._to_some(adjustments.approve, disposition=self._disposition())
+        self._to_some(deciding.approve, disposition=self._disposition())
 
     def decline(self) -> None:
-        self._to_some(adjustments.decline)
+        self._to_some(deciding.decline)
 
     def revert(self) -> None:
-        self._to_some(adjustments.revert)
+        self._to_some(deciding.revert)
 
     def _disposition(self) -> str:
         return self.chance.choice(["apply", "apply", "carry_forward", "write_off"])

@@ -18,7 +18,7 @@ from metering.billing.projection import Line
 from metering.catalog import mappings, metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span
-from metering.counters import adjustments, voids
+from metering.counters import adjustments, deciding, voids
 from metering.counters.usage import MetricUsage
 from metering.database import unit_of_work
 from metering.ledger.models import Event
@@ -191,7 +191,7 @@ def adjust(session: Session, tenant: str, delta: int, when: datetime) -> None:
     wanted = adjustments.Wanted("cus_1", "api_calls", Decimal(delta), "credit", when)
     with unit_of_work(session):
         made = adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by)  # type: ignore[arg-type]
-        adjustments.approve(session, tenant, made.adjustment_id, **by)  # type: ignore[arg-type]
+        deciding.approve(session, tenant, made.adjustment_id, **by)  # type: ignore[arg-type]
 
 
 def test_unique_counts_have_no_days(session: Session, tenant: str) -> None:

@@ -14,7 +14,7 @@ from metering.billing import mark
 from metering.catalog import customers, mappings, metrics
 from metering.catalog.mirror import StripePrice, SubscriptionItem
 from metering.catalog.models import BillingPeriod
-from metering.counters import adjustments, unique, voids
+from metering.counters import adjustments, deciding, unique, voids
 from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from pricing.price import from_config
@@ -160,10 +160,10 @@ def test_every_decision_changes_it(cus_1: Customer) -> None:
             known = made.adjustment_id
         cus_1.has_changed()
         with unit_of_work(session):
-            adjustments.approve(session, tenant, known, disposition=disposition, **by)
+            deciding.approve(session, tenant, known, disposition=disposition, **by)
         assert cus_1.has_changed()
         with unit_of_work(session):
-            adjustments.revert(session, tenant, known, **by)
+            deciding.revert(session, tenant, known, **by)
         assert cus_1.has_changed()
 
 
@@ -180,7 +180,7 @@ def test_decisions_about_late_events_change_it(cus_1: Customer) -> None:
     known = found.adjustment_id
     session.rollback()
     for take in (
-        adjustments.decline, adjustments.approve, adjustments.revert, adjustments.approve
+        deciding.decline, deciding.approve, deciding.revert, deciding.approve
     ):  # fmt: skip
         with unit_of_work(session):
             take(session, tenant, known, **by)
@@ -199,7 +199,7 @@ def test_decisions_about_another_customer_do_not_change_it(cus_1: Customer) -> N
         voids.void(session, tenant, "theirs", reason="r", **by)
         wanted = Wanted("cus_2", "api_calls", Decimal(5), "credit")
         made = adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by)
-        adjustments.approve(session, tenant, made.adjustment_id, **by)
+        deciding.approve(session, tenant, made.adjustment_id, **by)
     assert not cus_1.has_changed()
 
 

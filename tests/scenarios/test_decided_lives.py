@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from metering.counters import adjustments, fold, usage, voids
+from metering.counters import adjustments, deciding, fold, usage, voids
 from metering.counters.adjustments import Filter, Wanted
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -153,12 +153,12 @@ def test_max_last_and_unique_reach_stripe_as_differences(account: Account) -> No
     push(account)
     assert [sum(sent(account, each)) for each in READINGS] == [10, 10, 1]
     known = propose(account, 5, BEGINS)
-    decide(account, adjustments.approve, known)
+    decide(account, deciding.approve, known)
     decide(account, voids.restore, "last", reason="r")
     push(account)
     assert [sum(sent(account, each)) for each in READINGS] == [15, 12, 7]
     assert sum(sent(account)) == 22
-    decide(account, adjustments.revert, known)
+    decide(account, deciding.revert, known)
     push(account)
     assert [sum(sent(account, each)) for each in READINGS] == [10, 7, 2]
 
@@ -169,13 +169,13 @@ def test_a_credit_reaches_stripe_and_its_revert_takes_it_back_once(account: Acco
     known = propose(account, -20, BEGINS)
     push(account)
     assert sent(account) == [100]
-    decide(account, adjustments.approve, known)
+    decide(account, deciding.approve, known)
     push(account)
     assert (total(account), sent(account)) == (80, [100, -20])
-    decide(account, adjustments.revert, known)
+    decide(account, deciding.revert, known)
     for _ in range(2):
         with pytest.raises(ConflictError):
-            decide(account, adjustments.revert, known)
+            decide(account, deciding.revert, known)
     push(account)
     assert (total(account), sent(account)) == (100, [100, -20, 20])
 
@@ -189,7 +189,7 @@ def test_late_usage_of_a_closed_period_is_billed_by_its_own_invoice(account: Acc
     use(account, "late", 300, ENDS - HOUR)
     push(account)
     assert sum(sent(account)) == 1500
-    decide(account, adjustments.approve, pending(account))
+    decide(account, deciding.approve, pending(account))
     push(account)
     assert (total(account), sum(sent(account))) == (1800, 1800)
     account.go_to(FINAL + HOUR)
@@ -207,8 +207,8 @@ def test_what_is_carried_forward_is_on_the_next_invoice_and_not_on_the_old_one(
     use(account, "late", 300, ENDS - HOUR)
     known = pending(account)
     with pytest.raises(ConflictError, match="can bill nothing more"):
-        decide(account, adjustments.approve, known)
-    decide(account, adjustments.approve, known, disposition="carry_forward")
+        decide(account, deciding.approve, known)
+    decide(account, deciding.approve, known, disposition="carry_forward")
     account.go_to(ENDS + 3 * DAY)
     use(account, "of the next", 1000, ENDS + 2 * DAY)
     push(account)
@@ -225,13 +225,13 @@ def test_a_carried_one_is_taken_back_from_where_it_counted_exactly_once(account:
     close(account)
     use(account, "late", 300, ENDS - HOUR)
     known = pending(account)
-    decide(account, adjustments.approve, known, disposition="carry_forward")
+    decide(account, deciding.approve, known, disposition="carry_forward")
     push(account)
     assert sum(sent(account)) == 1800
     account.go_to(ENDS + 9 * DAY)
-    decide(account, adjustments.revert, known)
+    decide(account, deciding.revert, known)
     with pytest.raises(ConflictError):
-        decide(account, adjustments.revert, known)
+        decide(account, deciding.revert, known)
     use(account, "of the next", 1000, ENDS + 2 * DAY)
     push(account)
     assert sum(sent(account)) == 2500
@@ -244,8 +244,8 @@ def test_what_is_settled_outside_never_reaches_stripe(account: Account, disposit
     use(account, "used", 100, BEGINS)
     push(account)
     known = propose(account, 50, BEGINS)
-    decide(account, adjustments.approve, known, disposition=disposition)
+    decide(account, deciding.approve, known, disposition=disposition)
     push(account)
-    decide(account, adjustments.revert, known)
+    decide(account, deciding.revert, known)
     push(account)
     assert (total(account), sent(account)) == (100, [100])

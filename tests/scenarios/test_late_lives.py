@@ -14,7 +14,7 @@ from jobs import closing
 from jobs.runtime import hints
 from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
-from metering.counters import adjustments, fold, usage
+from metering.counters import deciding, fold, usage
 from metering.counters.models import Adjustment
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -236,14 +236,14 @@ def test_what_no_invoice_billed_is_carried_into_the_next(account: Account) -> No
         closing.propose(tenant_id)
 
     with pytest.raises(ConflictError):
-        decide(adjustments.approve, disposition="apply")
-    decide(adjustments.approve, disposition="carry_forward")
+        decide(deciding.approve, disposition="apply")
+    decide(deciding.approve, disposition="carry_forward")
     with unit_of_work(account.session) as session:
         now = usage.of_customer(session, tenant_id, "aurora", None, now=account.clock.now)
     assert [(each.span.start_at, each.value) for each in now.metrics] == [(ENDS, 7)]
     assert counted(account) == 7
     assert sum(account.held().values()) == 14
-    decide(adjustments.revert)
+    decide(deciding.revert)
     assert sum(account.held().values()) == 7
     assert [each.status for each in proposals(account)] == ["reverted"]
 

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from metering.billing import backtest, question, simulations
 from metering.billing.question import Wanted
 from metering.catalog import customers, mappings, metrics
-from metering.counters import adjustments, voids
+from metering.counters import adjustments, deciding, voids
 from metering.database import unit_of_work
 from metering.ledger import uploads
 from metering.ledger.models import BackfillError
@@ -257,7 +257,7 @@ def _decided(session: Session, tenant: str, here: dict[str, str], now: datetime)
             adjustments.create(session, tenant, adjustments.id_of(None), wanted, **by).adjustment_id  # type: ignore[arg-type]
             for _ in range(2)
         ]
-        adjustments.approve(session, tenant, ids[1], **by)  # type: ignore[arg-type]
+        deciding.approve(session, tenant, ids[1], **by)  # type: ignore[arg-type]
     return {"adjustment_id": ids[0], "approved_id": ids[1]}
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from metering.catalog import mappings, metrics
 from metering.catalog.models import BillingPeriod
-from metering.counters import adjustments, unique, voids
+from metering.counters import adjustments, deciding, unique, voids
 from metering.counters.adjustments import Wanted
 from metering.database import unit_of_work
 from metering.errors import DomainError
@@ -158,14 +158,14 @@ class Life:
             )  # fmt: skip
 
     def approve(self, chosen: int, disposition: str) -> None:
-        self.decide(adjustments.approve, chosen, disposition=disposition)
+        self.decide(deciding.approve, chosen, disposition=disposition)
 
     def revert(self, chosen: int) -> None:
-        self.decide(adjustments.revert, chosen)
+        self.decide(deciding.revert, chosen)
 
     def decide(self, take: Any, chosen: int, **how: str) -> None:
         """One of those of which it can be."""
-        status = "approved" if take is adjustments.revert else "pending"
+        status = "approved" if take is deciding.revert else "pending"
         wanted = adjustments.Filter(status=status, limit=100)
         found = [one.adjustment_id for one in adjustments.page(self.session, self.tenant, wanted)]
         self.session.rollback()

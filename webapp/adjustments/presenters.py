@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from metering.billing.at_stake import Change, Decision, Money
 from metering.catalog.period import Span
 from metering.counters import adjustments, bounds, standing
-from metering.counters.adjustments import Content, Effect
+from metering.counters.adjustments import Content
 from metering.counters.bounds import Bounds
+from metering.counters.deciding import Effect
 from metering.counters.models import Adjustment, AdjustmentStep, SetAside
 from metering.ledger import read
 from pricing.money import show

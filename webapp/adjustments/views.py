@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from metering.billing import at_stake
 from metering.catalog import metrics
-from metering.counters import adjustments
+from metering.counters import adjustments, deciding
 from metering.counters.adjustments import Filter, Wanted
 from metering.counters.models import Adjustment
 from metering.database import unit_of_work
@@ -183,21 +183,21 @@ def approve(adjustment_id: str, tenant_id: str, body: dict[str, Any]) -> Respons
     """Decide that it counts, or how else it is settled. One that was declined or reverted may be
     approved after all. 409 where it is approved already, where the period's invoice is final and
     it is to be applied all the same, and where a total would become less than nothing."""
-    return _decide(adjustments.approve, tenant_id, adjustment_id, body)
+    return _decide(deciding.approve, tenant_id, adjustment_id, body)
 
 
 @blueprint.post("/<adjustment_id>/decline")
 @endpoint(_decision("Decline an adjustment"))
 def decline(adjustment_id: str, tenant_id: str, body: dict[str, Any]) -> Response:
     """Decide that it does not count. 409 unless it is pending."""
-    return _decide(adjustments.decline, tenant_id, adjustment_id, body)
+    return _decide(deciding.decline, tenant_id, adjustment_id, body)
 
 
 @blueprint.post("/<adjustment_id>/revert")
 @endpoint(_decision("Revert an approval"))
 def revert(adjustment_id: str, tenant_id: str, body: dict[str, Any]) -> Response:
     """Take an approval back, exactly once: 409 unless it is approved."""
-    return _decide(adjustments.revert, tenant_id, adjustment_id, body)
+    return _decide(deciding.revert, tenant_id, adjustment_id, body)
 
 
 def _decide(

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from metering.billing import at_stake
 from metering.catalog import customers, metrics
-from metering.counters import adjustments, bounds
+from metering.counters import adjustments, bounds, deciding
 from metering.counters.adjustments import Filter
 from metering.counters.models import Adjustment
 from metering.database import unit_of_work
@@ -241,11 +241,11 @@ def decide(adjustment_id: str) -> ResponseReturnValue:
     try:
         with unit_of_work(db.session()) as session:
             if choice == "decline":
-                adjustments.decline(session, visitor.tenant_id, known, **said)
+                deciding.decline(session, visitor.tenant_id, known, **said)
             elif choice == "revert":
-                adjustments.revert(session, visitor.tenant_id, known, **said)
+                deciding.revert(session, visitor.tenant_id, known, **said)
             else:
-                adjustments.approve(session, visitor.tenant_id, known, disposition=choice, **said)
+                deciding.approve(session, visitor.tenant_id, known, disposition=choice, **said)
     except (ConflictError, InvalidInputError) as error:
         code = 409 if isinstance(error, ConflictError) else 422
         text = f"Nothing was changed: {error.message.rstrip('.')}."

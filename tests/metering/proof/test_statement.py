@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from metering.catalog import metrics
 from metering.catalog.models import BillingPeriod
 from metering.catalog.period import Span
-from metering.counters import adjustments, fold, standing, unique, usage, voids
+from metering.counters import adjustments, deciding, fold, standing, unique, usage, voids
 from metering.counters.models import Adjustment, DeadLetter, SetAside, Void
 from metering.database import unit_of_work
 from metering.errors import ConflictError
@@ -397,7 +397,7 @@ def test_the_totals_are_those_shown_whatever_was_decided(
             if chance.random() < 0.6:
                 # What would make a total less than nothing is refused.
                 with suppress(ConflictError), unit_of_work(session):
-                    adjustments.approve(
+                    deciding.approve(
                         session, tenant, adjustment.adjustment_id, actor="ann", now=now,
                         disposition=chance.choice(["apply", "carry_forward", "credit_note"]),
                     )  # fmt: skip
@@ -409,7 +409,7 @@ def test_the_totals_are_those_shown_whatever_was_decided(
                 name_of = adjustments.id_of(None)
                 made = adjustments.create(session, tenant, name_of, wanted, actor="ann", now=now)
                 if chance.random() < 0.5:
-                    adjustments.approve(session, tenant, made.adjustment_id, actor="ann", now=now)
+                    deciding.approve(session, tenant, made.adjustment_id, actor="ann", now=now)
         for key in chance.sample(keys, 3):
             with unit_of_work(session):
                 voids.void(session, tenant, key, reason="wrong", actor="ann", now=now)

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from metering.catalog.period import calendar_month
-from metering.counters import adjustments
+from metering.counters import adjustments, deciding
 from metering.counters.adjustments import Wanted
 from metering.counters.models import Adjustment, AdjustmentStep
 from metering.database import unit_of_work
@@ -315,7 +315,7 @@ def test_of_a_shared_place_the_one_who_is_credited_is_named(
     wanted = Wanted("cus_1", "more_calls", Decimal(5), "correction", START)
     with unit_of_work(session):
         adjustments.create(session, acme.tenant_id, "adj_1", wanted, actor="me", now=END)
-        adjustments.approve(session, acme.tenant_id, "adj_1", actor="me", now=END)
+        deciding.approve(session, acme.tenant_id, "adj_1", actor="me", now=END)
     push_all(session, acme, FakeStripe(), now=LATE)
     note(session, acme, final(), now=KNOWN)
     made = {row.metric: row for row in proposals(session, acme) if row.origin == "unbilled"}

@@ -68,7 +68,8 @@ def decline(
     """Decide that it does not count. Raises: ConflictError unless it is pending."""
     adjustment = _decide(session, tenant_id, adjustment_id, note)
     if adjustment.status != "pending":
-        raise ConflictError(f"it is {adjustment.status}, not pending")
+        way_out = ": revert it instead" if adjustment.status == "approved" else ""
+        raise ConflictError(f"it is {adjustment.status}, not pending{way_out}")
     adjustment.status = "declined"
     adjustment.decided_at, adjustment.decided_by = now, actor
     write_down(session, adjustment, "decline", actor, note, now)

@@ -42,6 +42,14 @@ class Comparison:
     def period_start(self, ref: str) -> datetime:
         return datetime.fromisoformat(self.projection(ref)["periodStart"])
 
+    def closed_period(self, ref: str) -> datetime | None:
+        """The end of the customer's latest period that has closed; None: none has."""
+        found: Json = self._web.get(
+            "/v1/usage/periods", tenantId=TENANT, customerRef=ref, metric="api_calls"
+        )
+        ends = [each["end"] for each in found["periods"] if each["state"] == "closed"]
+        return datetime.fromisoformat(max(ends)) if ends else None
+
     def projection(self, ref: str, **period: str) -> Json:
         """period: `periodStart` and `periodEnd`; the present one by default."""
         found: Json = self._web.post(

@@ -75,6 +75,7 @@ class Demo:
             "burst": lambda: self._send(5000),
             "again": self._traffic.again,
             "late": self._late,
+            "too_late": self._too_late,
             "hour": lambda: self._advance({"advance_seconds": HOUR}),
             "day": lambda: self._advance({"advance_seconds": DAY}),
             "month": lambda: self._advance({"to": "month_end"}),
@@ -92,6 +93,7 @@ class Demo:
             "web": self.web,
             "console": f"{self.web}/console",
             "events": f"{self.web}/v1/events?tenantId={TENANT}",
+            "adjustments": f"{self.web}/console/adjustments?tenantId={TENANT}",
         }
         return self.comparison.shown() | {"links": links}
 
@@ -101,6 +103,12 @@ class Demo:
     def _late(self) -> str:
         since = self.comparison.period_start(CUSTOMERS[0].ref)
         return self._traffic.late(since, self.comparison.now())
+
+    def _too_late(self) -> str:
+        closed = self.comparison.closed_period(CUSTOMERS[0].ref)
+        if closed is None:
+            return "No period has closed yet. Go to the next month, and on by an hour, twice."
+        return self._traffic.too_late(closed)
 
     def _advance(self, to: Json) -> str:
         """Usage takes seconds to get to Stripe, and a clock that jumps takes no notice of them: a

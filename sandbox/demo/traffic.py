@@ -52,6 +52,14 @@ class Traffic:
         event = _event(began, CUSTOMERS[0].ref, "api_calls")
         return f"Dated {_ago(now - began)} ago. {self._sent([event])}"
 
+    def too_late(self, ended: datetime) -> str:
+        """One event of a billing period that has closed. ended: its end."""
+        event = _event(ended - LATE, CUSTOMERS[0].ref, "api_calls")
+        return (
+            f"Dated {ended - LATE:%-d %B, %H:%M} UTC, of a period that has closed."
+            f" {self._sent([event])} It is set aside, and its adjustment waits for a decision."
+        )
+
     def _sent(self, events: Sequence[Json]) -> str:
         sent = post(self._web, events)
         with self._lock:

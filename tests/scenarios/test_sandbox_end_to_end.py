@@ -139,6 +139,32 @@ def test_a_month_of_the_sandbox_ends_in_the_invoices_we_said(sandbox: Sandbox) -
     bills = [each for one in sandbox.demo.get("/state")["customers"] for each in one["invoices"]]
     assert len(bills) >= len(CUSTOMERS)
     assert all(Decimal(each["ours"]) == Decimal(each["total"]) for each in bills), bills
+    _what_is_too_late_waits(sandbox)
+
+
+def _what_is_too_late_waits(sandbox: Sandbox) -> None:
+    """It is set aside and proposed, and becomes usage of the current period by one decision."""
+    sent = "It is set aside, and its adjustment waits for a decision."
+    said = eventually(
+        lambda: (told := sandbox.demo.post("/do/too_late", {})["said"]).endswith(sent) and told,
+        "a period has closed",
+        20,
+    )
+    assert "1 event sent: 1 accepted" in said
+
+    def waiting() -> list[Any]:
+        found = sandbox.web.get("/v1/adjustments", tenantId=TENANT, status="pending")
+        return [each for each in found["adjustments"] if each["origin"] == "set_aside"]
+
+    [late] = eventually(waiting, "it is proposed", 10)
+    path = f"/v1/adjustments/{late['id']}/approve"
+    done = sandbox.web.post(path, {"tenantId": TENANT, "disposition": "carry_forward"})
+    assert (done["status"], done["periodState"]) == ("approved", "closed")
+    now = sandbox.comparison.projection(late["customerRef"])
+    assert [line["quantity"] for line in now["lineItems"] if line["metric"] == late["metric"]] == [
+        late["quantity"]
+    ]
+    eventually(lambda: _agree(sandbox), "Stripe has it in the current period", 40)
 
 
 def _widget_opens_once(sandbox: Sandbox) -> None:

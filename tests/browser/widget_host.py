@@ -37,6 +37,8 @@ class Host:
         self.options: dict[str, Any] = {"asks": True}
         self.minted = 0
         self.address = ""
+        # A page that is loaded again asks while it is still being answered, and `mint` is a test's.
+        self._minting = threading.Lock()
 
     def policy(self) -> str:
         return (
@@ -47,8 +49,9 @@ class Host:
     def answer(self, path: str) -> tuple[str, str]:
         """(type, body)"""
         if path == "/token":
-            self.minted += 1
-            return "application/json", json.dumps({"token": self.mint()})
+            with self._minting:
+                self.minted += 1
+                return "application/json", json.dumps({"token": self.mint()})
         if path == "/page.js":
             return "text/javascript", _SCRIPT.format(options=json.dumps(self.options))
         return "text/html; charset=utf-8", _PAGE.format(script=f"{self.product}/widget.js")

@@ -153,6 +153,16 @@ def after_commit(session: Session, callback: AfterCommit) -> None:
     session.info.setdefault("after_commit", []).append(callback)
 
 
+@contextmanager
+def taken_back(session: Session) -> Iterator[None]:
+    """Whatever is done within is rolled back at its end, locks too: for trying what it comes to."""
+    trial = session.begin_nested()
+    try:
+        yield
+    finally:
+        trial.rollback()
+
+
 def plan_as_sets(session: Session) -> None:
     """Keep the planner from nested loops until the transaction ends.
 

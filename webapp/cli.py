@@ -1,25 +1,22 @@
 """The operator's command line: `stripemeter …`, or `python -m webapp …`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NoReturn
 
 import click
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from metering import installation
-from metering.database import make_engine, sqlstate, unit_of_work
+from metering.database import sqlstate, unit_of_work
 from metering.errors import DomainError
 from metering.tenancy import console as sessions
 from metering.tenancy import keys as api_keys
 from metering.tenancy import scopes as scope_names
 from metering.tenancy import tenants as tenant_rows
 from metering.tenancy.models import ApiKey
-from webapp import clock
+from webapp import cli_session, clock
 from webapp import config as configuration
 from webapp.backfill_cli import backfill
 from webapp.erasure_cli import erase_meta, erasures
@@ -30,18 +27,6 @@ from webapp.statement_cli import statement, verify
 from webapp.stripe_cli import stripe
 
 OPERATOR = "operator"
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    config = configuration.load(needs_redis=False)
-    clock.follow(config.clock_file)
-    engine = make_engine(config.database_url, application_name="stripemeter cli")
-    try:
-        with Session(engine) as session:
-            yield session
-    finally:
-        engine.dispose()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,7 +56,7 @@ def tenants() -> None:
 def create_tenant(tenant_id: str, name: str | None, mode: str) -> None:
     """Make a tenant. A test tenant never has a live destination."""
     lateness = configuration.load(needs_redis=False).lateness_seconds
-    with _session() as session, unit_of_work(session):
+    with cli_session.opened() as session, unit_of_work(session):
         tenant_rows.create(
             session, tenant_id, mode=mode, now=clock.wall(), name=name, lateness_seconds=lateness
         )
@@ -81,7 +66,7 @@ def create_tenant(tenant_id: str, name: str | None, mode: str) -> None:
 @tenants.command("list")
 def list_tenants() -> None:
     """List all tenants."""
-    with _session() as session:
+    with cli_session.opened() as session:
         for tenant in installation.tenants(session):
             click.echo(f"{tenant.tenant_id}\t{tenant.mode}\t{tenant.name or ''}")
 
@@ -104,7 +89,7 @@ def keys() -> None:
 )
 def create_key(tenant_id: str, name: str, scopes: tuple[str, ...]) -> None:
     """Make a key. It is printed once and cannot be read again."""
-    with _session() as session, unit_of_work(session):
+    with cli_session.opened() as session, unit_of_work(session):
         key, secret = api_keys.create(
             session,
             tenant_id,
@@ -121,7 +106,7 @@ def create_key(tenant_id: str, name: str, scopes: tuple[str, ...]) -> None:
 @click.option("--tenant", "tenant_id", required=True)
 def list_keys(tenant_id: str) -> None:
     """List a tenant's keys, the ended ones too."""
-    with _session() as session:
+    with cli_session.opened() as session:
         for key in api_keys.listed(session, tenant_id):
             click.echo("\t".join((key.key_id, _state(key), key.name, _scopes(key))))
 
@@ -132,7 +117,7 @@ def list_keys(tenant_id: str) -> None:
 @click.option("--grace-seconds", default=0, show_default=True, type=click.IntRange(0, 604_800))
 def rotate_key(key_id: str, tenant_id: str, grace_seconds: int) -> None:
     """Replace a key by one of the same name and scopes; the old one ends after the grace."""
-    with _session() as session, unit_of_work(session):
+    with cli_session.opened() as session, unit_of_work(session):
         key, secret = api_keys.rotate(
             session,
             tenant_id,
@@ -150,7 +135,7 @@ def rotate_key(key_id: str, tenant_id: str, grace_seconds: int) -> None:
 @click.option("--tenant", "tenant_id", required=True)
 def revoke_key(key_id: str, tenant_id: str) -> None:
     """End a key at once."""
-    with _session() as session, unit_of_work(session):
+    with cli_session.opened() as session, unit_of_work(session):
         api_keys.revoke(session, tenant_id, key_id, now=clock.wall())
     click.echo(f"Revoked {key_id}.")
 
@@ -183,7 +168,7 @@ def console() -> None:
 def console_link(tenant_id: str, role: str, base_url: str | None) -> None:
     """Print a link that signs one browser in, once, within 15 minutes."""
     base = base_url or f"http://localhost:{configuration.load(needs_redis=False).port}"
-    with _session() as session, unit_of_work(session):
+    with cli_session.opened() as session, unit_of_work(session):
         token = sessions.make_link(session, tenant_id, role, now=clock.wall())
     click.echo(f"{base.rstrip('/')}/console/enter?token={token}")
 

@@ -1,32 +1,18 @@
 """`stripemeter erase-meta` and `stripemeter erasures`: personal data out of the ledger."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import click
 from sqlalchemy.orm import Session
 
-from metering.database import make_engine, unit_of_work
+from metering.database import unit_of_work
 from metering.errors import NotFoundError
 from metering.ledger import erasure, read
 from metering.ledger.erasure import Stretch, Whose
 from metering.tenancy import tenants
-from webapp import clock
-from webapp import config as configuration
+from webapp import cli_session, clock
 
 OPERATOR = "operator"
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    config = configuration.load(needs_redis=False)
-    clock.follow(config.clock_file)
-    engine = make_engine(config.database_url, application_name="stripemeter cli")
-    try:
-        with Session(engine) as session:
-            yield session
-    finally:
-        engine.dispose()
 
 
 @click.command("erase-meta")
@@ -43,7 +29,7 @@ def erase_meta(
     The events themselves stay, and so does every total.
     """
     whose = Whose(customer_ref, event_id)
-    with _session() as session:
+    with cli_session.opened() as session:
         tenants.get(session, tenant_id)
         found = _whole(
             session, lambda after: erasure.holding(session, tenant_id, whose, after=after)
@@ -82,7 +68,7 @@ def erase_meta(
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
 def erasures(tenant_id: str, limit: int) -> None:
     """List what was erased, the latest first."""
-    with _session() as session:
+    with cli_session.opened() as session:
         tenants.get(session, tenant_id)
         for each in erasure.listed(session, tenant_id, limit=limit):
             of = f"event {each.idempotency_key}"

@@ -95,22 +95,22 @@ RESOURCE_KEY = """
          ELSE 'sha256:' || encode(sha256(convert_to({resource_id}, 'UTF8')), 'hex') END
 """
 
-# True of an event `e` that a counter holds: neither waiting, nor set aside, nor a dead letter.
-IS_FOLDED = """
+# True of an event `e` that was judged: neither waiting nor a dead letter.
+_IS_JUDGED = """
     NOT EXISTS (SELECT 1 FROM unfolded u WHERE u.tenant_id = %(tenant_id)s
         AND u.recorded_at = e.recorded_at AND u.idempotency_key = e.idempotency_key)
-    AND NOT EXISTS (SELECT 1 FROM set_aside a WHERE a.tenant_id = %(tenant_id)s
-        AND a.idempotency_key = e.idempotency_key)
     AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.tenant_id = %(tenant_id)s
         AND d.idempotency_key = e.idempotency_key)
 """
 
+# True of an event `e` that a counter holds: judged, and not set aside.
+IS_FOLDED = f"""{_IS_JUDGED}
+    AND NOT EXISTS (SELECT 1 FROM set_aside a WHERE a.tenant_id = %(tenant_id)s
+        AND a.idempotency_key = e.idempotency_key)
+"""
+
 # True of an event `e` that counts: folded and not void, or set aside and approved.
-IS_COUNTED = """
-    NOT EXISTS (SELECT 1 FROM unfolded u WHERE u.tenant_id = %(tenant_id)s
-        AND u.recorded_at = e.recorded_at AND u.idempotency_key = e.idempotency_key)
-    AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.tenant_id = %(tenant_id)s
-        AND d.idempotency_key = e.idempotency_key)
+IS_COUNTED = f"""{_IS_JUDGED}
     AND NOT EXISTS (SELECT 1 FROM voids v WHERE v.tenant_id = %(tenant_id)s
         AND v.idempotency_key = e.idempotency_key)
     AND NOT EXISTS (SELECT 1 FROM set_aside a

@@ -21,15 +21,12 @@ from metering.counters import corrections, usage
 from metering.counters.adjustments import write_down
 from metering.counters.models import Adjustment, SetAside
 from metering.counters.proposals import ACTOR
+from metering.database import taken_back
 from metering.ledger.read import at_key
 from pricing.numbers import EXACT, ZERO
 
 # Billed outside the meter: what is carried after it comes on top of it.
 _BILLED = ("carry_forward", "invoice_item", "credit_note")
-
-
-class _TriedError(Exception):
-    """Ends a trial: what was tried is rolled back."""
 
 
 def bring_up(
@@ -263,20 +260,17 @@ def _tried(
 ) -> list[Decimal]:
     """By applying one after the other under a savepoint, which is exact for every aggregation."""
     totals: list[Decimal] = []
-    try:
-        with session.begin_nested():
-            for one in order:
-                # Carried into this very period, it must not be its own base.
-                one.status, one.disposition = "declined", None
-                one.carried = one.segment_start = None
-            totals.append(_total(session, order[0], spans, now))
-            for one in order:
-                one.status, one.disposition = "approved", "apply"
-                totals.append(_total(session, one, spans, now))
-            raise _TriedError
-    except _TriedError:
+    with taken_back(session):
         for one in order:
-            session.refresh(one)
+            # Carried into this very period, it must not be its own base.
+            one.status, one.disposition = "declined", None
+            one.carried = one.segment_start = None
+        totals.append(_total(session, order[0], spans, now))
+        for one in order:
+            one.status, one.disposition = "approved", "apply"
+            totals.append(_total(session, one, spans, now))
+    for one in order:
+        session.refresh(one)
     return [EXACT.subtract(after, before) for before, after in pairwise(totals)]
 
 

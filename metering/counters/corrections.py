@@ -8,7 +8,7 @@ moves periods, calls `refresh` in the same transaction, under the tenant's lock.
 later is added to them by the fold.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from metering.catalog import period_sql
 from metering.catalog.models import Metric
 from metering.catalog.period import Span
+from metering.counters import unsent_marks
 from metering.counters.aggregation import IS_COUNTED, OF_EVENTS, OF_USED, RESOURCE_KEY
-from metering.counters.destined import DESTINATIONS
 from metering.ledger.read import at_key
 
 _APART = timedelta(days=1)
@@ -94,7 +94,8 @@ def refresh(
                     session, key | {"start_at": period.start_at, "end_at": period.end_at}
                 )
         connection.exec_driver_sql(_PLAN_AS_USUAL)
-    _mark_unsent(session, key, touched)
+    marked = [(customer_ref, metric, at) for at in sorted(touched)]
+    unsent_marks.mark(session, tenant_id, marked, now=now)
 
 
 def _write_segments(session: Session, key: dict[str, Any], hours: Sequence[_Hour]) -> None:
@@ -137,12 +138,6 @@ def _keeps_sets(session: Session, tenant_id: str, metric: str) -> bool:
         Metric.tenant_id == tenant_id, Metric.metric == metric
     )
     return bool(session.scalar(enabled))
-
-
-def _mark_unsent(session: Session, key: dict[str, Any], touched: Iterable[datetime]) -> None:
-    starts: Sequence[datetime] = sorted(touched)
-    if starts:
-        session.connection().exec_driver_sql(_UNSENT, key | {"starts": starts})
 
 
 # Where an event stands is asked by its key, in tables of which any may be large: joined as sets, a
@@ -320,17 +315,4 @@ _PERIODS_OF_METRIC = """
 SELECT customer_ref, period_start, period_end FROM corrected_counters
 WHERE tenant_id = %(tenant_id)s AND metric = %(metric)s
 ORDER BY customer_ref, period_start
-"""
-
-# As the fold does it; see there.
-_UNSENT = f"""
-INSERT INTO unsent (tenant_id, mode, customer_ref, metric, segment_start, changed_at, due_at)
-SELECT %(tenant_id)s, d.mode, %(customer_ref)s, %(metric)s, at, %(now)s,
-       greatest(%(now)s::timestamptz, at)
-FROM unnest(%(starts)s::timestamptz[]) AS at
-CROSS JOIN ({DESTINATIONS}) AS d
-WHERE d.metric = %(metric)s
-ORDER BY 2, 3, 4, 5
-ON CONFLICT (tenant_id, mode, customer_ref, metric, segment_start) DO UPDATE SET
-    changed_at = excluded.changed_at, due_at = least(unsent.due_at, excluded.due_at)
 """

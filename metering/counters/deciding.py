@@ -19,6 +19,7 @@ from metering.catalog.period import Span, hour_of
 from metering.counters import carried, corrections, usage
 from metering.counters.adjustments import COUNTED, DISPOSITIONS, check_note, get, write_down
 from metering.counters.models import Adjustment, SetAside
+from metering.database import taken_back
 from metering.errors import ConflictError, InvalidInputError
 from metering.tenancy import locks
 from pricing.numbers import EXACT
@@ -221,10 +222,6 @@ class Effect:
         return EXACT.subtract(self.applied, self.without)
 
 
-class _TriedError(Exception):
-    """Ends a trial: what was tried is rolled back."""
-
-
 def effect(
     session: Session,
     tenant_id: str,
@@ -237,16 +234,10 @@ def effect(
 
     aggregation: None: the metric's own.
     """
-    found: list[Effect] = []
-    try:
-        # Taken back, the trial also gives the tenant's lock back.
-        with session.begin_nested():
-            locks.lock(session, tenant_id)
-            adjustment = get(session, tenant_id, adjustment_id)
-            found.append(_effect(session, adjustment, now, aggregation))
-            raise _TriedError
-    except _TriedError:
-        return found[0]
+    with taken_back(session):
+        locks.lock(session, tenant_id)
+        adjustment = get(session, tenant_id, adjustment_id)
+        return _effect(session, adjustment, now, aggregation)
 
 
 def worth_carrying(
@@ -254,15 +245,10 @@ def worth_carrying(
 ) -> Decimal:
     """What it would count if it were carried forward now: on top of what of its period is billed
     elsewhere already. Changes nothing."""
-    found: list[Decimal] = []
-    try:
-        with session.begin_nested():
-            locks.lock(session, tenant_id)
-            adjustment = get(session, tenant_id, adjustment_id)
-            found.append(carried.of_one(session, adjustment, now=now))
-            raise _TriedError
-    except _TriedError:
-        return found[0]
+    with taken_back(session):
+        locks.lock(session, tenant_id)
+        adjustment = get(session, tenant_id, adjustment_id)
+        return carried.of_one(session, adjustment, now=now)
 
 
 def _effect(
@@ -271,18 +257,15 @@ def _effect(
     """By trying both under a savepoint: whatever the aggregation, it is exact."""
     read = []
     own = _span_at(session, adjustment, adjustment.period_start)
-    try:
-        with session.begin_nested():
-            for status, disposition in (("declined", None), ("approved", "apply")):
-                adjustment.status, adjustment.disposition = status, disposition
-                adjustment.carried = None
-                is_number = adjustment.kind == "delta" and status == "approved"
-                adjustment.segment_start = _hour_within(own, now) if is_number else None
-                _refresh(session, adjustment, [own], now)
-                read.append(_total(session, adjustment, own, aggregation))
-            raise _TriedError
-    except _TriedError:
-        session.refresh(adjustment)
+    with taken_back(session):
+        for status, disposition in (("declined", None), ("approved", "apply")):
+            adjustment.status, adjustment.disposition = status, disposition
+            adjustment.carried = None
+            is_number = adjustment.kind == "delta" and status == "approved"
+            adjustment.segment_start = _hour_within(own, now) if is_number else None
+            _refresh(session, adjustment, [own], now)
+            read.append(_total(session, adjustment, own, aggregation))
+    session.refresh(adjustment)
     return Effect(*read)
 
 

@@ -34,10 +34,17 @@ class Folded:
     reaggregations: int = 0
 
 
-# Of a corrected row and what is added to it. It may hold nothing that counts.
+# What a corrected row `c` becomes with what is added to it. It may hold nothing that counts.
 _LATER = """CASE WHEN c.last_key IS NULL
             OR ({new}.last_occurred_at, {new}.last_key) > (c.last_occurred_at, c.last_key)
             THEN {new}.{column} ELSE c.{column} END"""
+_ADDED = f"""
+        event_count = c.event_count + {{new}}.event_count,
+        sum_value = c.sum_value + {{new}}.sum_value,
+        max_value = greatest(c.max_value, {{new}}.max_value),
+        last_value = {_LATER.format(new="{new}", column="last_value")},
+        last_key = {_LATER.format(new="{new}", column="last_key")},
+        last_occurred_at = greatest(c.last_occurred_at, {{new}}.last_occurred_at)"""
 # Asked once a fold: a tenant of which nobody has decided anything pays for one look.
 _CORRECTED = "EXISTS (SELECT 1 FROM corrected_counters WHERE tenant_id = %(tenant_id)s)"
 
@@ -221,22 +228,12 @@ WITH taken AS (
         reaggregations = counters.reaggregations + excluded.reaggregations,
         folded_at = excluded.folded_at
 ), corrected_hours AS (
-    UPDATE corrected_segments c SET
-        event_count = c.event_count + h.event_count, sum_value = c.sum_value + h.sum_value,
-        max_value = greatest(c.max_value, h.max_value),
-        last_value = {_LATER.format(new="h", column="last_value")},
-        last_key = {_LATER.format(new="h", column="last_key")},
-        last_occurred_at = greatest(c.last_occurred_at, h.last_occurred_at)
+    UPDATE corrected_segments c SET {_ADDED.format(new="h")}
     FROM hours h
     WHERE {_CORRECTED} AND c.tenant_id = %(tenant_id)s AND c.customer_ref = h.customer_ref
       AND c.metric = h.metric AND c.segment_start = h.segment_start
 ), corrected_spans AS (
-    UPDATE corrected_counters c SET
-        event_count = c.event_count + s.event_count, sum_value = c.sum_value + s.sum_value,
-        max_value = greatest(c.max_value, s.max_value),
-        last_value = {_LATER.format(new="s", column="last_value")},
-        last_key = {_LATER.format(new="s", column="last_key")},
-        last_occurred_at = greatest(c.last_occurred_at, s.last_occurred_at)
+    UPDATE corrected_counters c SET {_ADDED.format(new="s")}
     FROM spans s
     WHERE {_CORRECTED} AND c.tenant_id = %(tenant_id)s AND c.customer_ref = s.customer_ref
       AND c.metric = s.metric AND c.period_start = s.period_start AND s.event_count > 0

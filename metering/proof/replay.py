@@ -10,6 +10,7 @@ would do.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +27,7 @@ from metering.counters.aggregation import reading
 from metering.counters.doubts import Difference, Place, Scope
 from metering.counters.located import Located, PeriodKey, locate
 from metering.counters.replay import Budget, Found, Position, Step
+from metering.database import taken_back
 from metering.stripe import expected
 from metering.stripe.expected import Delta
 from metering.stripe.spans import Source
@@ -107,10 +109,6 @@ class Page:
         return not (self.segments or self.counters or self.members)
 
 
-class _TakenBackError(Exception):
-    """Ends a dry run's transaction."""
-
-
 def page(step: Step, asked: Asked, begin: Position, budget: Budget) -> Page:
     """Replay one page. step: opens a transaction; an apply is committed by one of them."""
     found = replay.scan(step, asked.scope, asked.span, begin, budget)
@@ -118,13 +116,10 @@ def page(step: Step, asked: Asked, begin: Position, budget: Budget) -> Page:
     if not found.doubtful:
         return made
     with step() as (session, now):
-        try:
-            # Taken back, it also gives the tenant's lock back.
-            with session.begin_nested():
-                readings = _apply(session, asked, found, made, now)
-                if not asked.applies:
-                    raise _TakenBackError
-        except _TakenBackError:
+        # Taken back, it also gives the tenant's lock back.
+        with nullcontext() if asked.applies else taken_back(session):
+            readings = _apply(session, asked, found, made, now)
+        if not asked.applies:
             session.expire_all()
     with step() as (session, _):
         made.changes = _priced(session, asked.scope.tenant_id, readings)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from metering.catalog.models import BillingPeriod
-from metering.counters.models import Adjustment, AdjustmentStep
+from metering.counters import adjustments
+from metering.counters.models import Adjustment
 from metering.stripe import late, owed, streams
 from metering.stripe.late import Key, Late, Missing, Segment
 from metering.stripe.spans import Periods, Source
@@ -263,30 +264,11 @@ class _Series:
             created_by=ACTOR,
         )
         self.session.add(row)
-        self._add_step(row, 1, "propose", row.note)
+        self._step(row, "propose", row.note)
         self.pending = row
 
     def _step(self, row: Adjustment, action: str, note: str | None) -> None:
-        taken = self.session.scalar(
-            select(func.max(AdjustmentStep.number)).where(
-                AdjustmentStep.tenant_id == row.tenant_id,
-                AdjustmentStep.adjustment_id == row.adjustment_id,
-            )
-        )
-        self._add_step(row, (taken or 0) + 1, action, note)
-
-    def _add_step(self, row: Adjustment, number: int, action: str, note: str | None) -> None:
-        self.session.add(
-            AdjustmentStep(
-                tenant_id=row.tenant_id,
-                adjustment_id=row.adjustment_id,
-                number=number,
-                action=action,
-                actor=ACTOR,
-                note=note,
-                taken_at=self.now,
-            )
-        )
+        adjustments.write_down(self.session, row, action, ACTOR, note, self.now)
 
 
 def _undecided(quantity: Decimal, decided: Sequence[Adjustment]) -> Decimal:
